@@ -1,0 +1,2 @@
+"""A referee for derivations."""
+__version__ = "0.1.0"

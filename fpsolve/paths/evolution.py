@@ -1,0 +1,215 @@
+"""The protocol of every path of densities q(x, t), with generic implementations from log q alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fpsolve.errors import DensityError, check_points, check_t_span, check_time
+from fpsolve.problem.coefficient import Binding, checked_array
+from fpsolve.problem.density import Density
+from fpsolve.problem.grid import Grid
+from fpsolve.problem.law import Law
+from fpsolve.problem.streams import as_stream
+
+
+class Evolution(ABC):
+    """A path of densities q(x, t) over `t_span`.
+
+    `t` is one number inside `t_span`; `x` an array of any shape, and results have its shape. A subclass gives
+    `at(t)`, the law at one time; everything else follows from it, or is overridden where more is known.
+    """
+
+    t_span: tuple[float, float]
+    grid: Grid | None = None
+    process: Any = None
+    initial: Law | None = None
+    message: str = ""
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Counters of the work that was done."""
+        return {}
+
+    @abstractmethod
+    def at(self, t: float) -> Law:
+        """Return the law at time `t`."""
+
+    def check_t(self, t: Any) -> float:
+        """Return `t` as a float inside the span."""
+        return check_time(t, self.t_span)
+
+    def pdf(self, x: Any, t: float) -> np.ndarray:
+        """Density q(x, t)."""
+        return self.at(t).pdf(x)
+
+    def logpdf(self, x: Any, t: float) -> np.ndarray:
+        """log q(x, t)."""
+        return self.at(t).logpdf(x)
+
+    def score(self, x: Any, t: float) -> np.ndarray:
+        """∂x log q(x, t)."""
+        return self.at(t).score(x)
+
+    def cdf(self, x: Any, t: float) -> np.ndarray:
+        """F(x, t), the mass left of x."""
+        return self.at(t).cdf(x)
+
+    def ppf(self, p: Any, t: float) -> np.ndarray:
+        """Quantiles: the x with F(x, t) = p."""
+        return self.at(t).ppf(p)
+
+    def span(self, t: float, mass: float = 1e-6) -> tuple[float, float]:
+        """Return the interval that leaves at most `mass` outside on each side."""
+        return self.at(t).quantile_span(mass)
+
+    def flux(self, x: Any, t: float) -> np.ndarray:
+        """Probability flux J = -∂t F, from differences of the distribution function in time."""
+        return self.flux_with_error(x, t)[0]
+
+    def flux_with_error(self, x: Any, t: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the flux and the estimated error of its differences in time."""
+        points, time = check_points("x", x), self.check_t(t)
+        t0, t1 = self.t_span
+        clock = np.full(1, time)
+
+        def mass_left(times: np.ndarray) -> np.ndarray:
+            return np.array([self.cdf(points, float(u)) for u in times])
+
+        length = t1 - t0
+        room = min(time - t0, t1 - time)
+        if room > 1e-3 * length:
+            values, error = _time_derivative(mass_left, clock[0], min(0.02 * length, room / 4.0), centred=True)
+        else:
+            step = 0.01 * length if time - t0 < t1 - time else -0.01 * length
+            values, error = _time_derivative(mass_left, clock[0], step, centred=False)
+        return -values, error
+
+    def velocity(self, x: Any, t: float) -> np.ndarray:
+        """Velocity v = J/q = -∂t F/q, the drift of the flow with these marginals."""
+        return self.flux(x, t) / self.pdf(x, t)
+
+    def with_error(self, name: str, x: Any, t: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return (values, estimated errors) of "pdf", "logpdf", "score", "cdf" or "velocity" at points `x`."""
+        if name == "velocity":
+            flux, error = self.flux_with_error(x, t)
+            pdf = self.pdf(x, t)
+            return flux / pdf, (error + 1e-15) / pdf
+        values = getattr(self, name)(x, t)
+        return values, 1e-13 * (1.0 + np.abs(values))
+
+    def expect(self, fn: Callable[[np.ndarray], np.ndarray], t: float) -> float:
+        """E φ(X_t) by quadrature."""
+        return self.at(t).expect(fn)
+
+    def mean(self, t: float) -> float:
+        """E X_t."""
+        return float(self.at(t).mean())
+
+    def var(self, t: float) -> float:
+        """Variance of X_t."""
+        return float(self.at(t).var())
+
+    def entropy(self, t: float) -> float:
+        """Differential entropy -E log q in nats."""
+        law = self.at(t)
+        return -self.expect(law.logpdf, t)
+
+    def fisher(self, t: float) -> float:
+        """Fisher information E s²."""
+        law = self.at(t)
+        return self.expect(lambda x: law.score(x) ** 2, t)
+
+    def mass(self, t: float) -> float:
+        """Total mass by quadrature."""
+        return self.expect(np.ones_like, t)
+
+    def sample(self, n: int, t: float, rng: Any = 0) -> np.ndarray:
+        """Draw `n` values of X_t."""
+        return self.at(t).sample(n, as_stream(rng).generator("evolution"))
+
+
+def _time_derivative(
+    fn: Callable[[np.ndarray], np.ndarray], t: float, step: float, *, centred: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Derivative at `t` of an array-valued function of time, at the best of three step sizes."""
+    offsets = np.arange(-3.0, 4.0) if centred else np.arange(0.0, 7.0)
+    powers = np.vander(offsets, 7, increasing=True).T
+    weights = np.linalg.solve(powers, np.eye(7)[1])
+    rows, rounding = [], []
+    for shrink in (1.0, 0.3, 0.09):
+        h = shrink * step
+        samples = fn(t + h * offsets)
+        rows.append(np.tensordot(weights, samples, axes=1) / h)
+        rounding.append(4e-16 * np.abs(weights).sum() / abs(h))
+    gaps = np.abs(np.diff(rows, axis=0)) + np.array(rounding[1:]).reshape((2,) + (1,) * (np.ndim(rows[0])))
+    best = np.argmin(gaps, axis=0)
+    return np.where(best == 0, rows[1], rows[2]), gaps.min(axis=0)
+
+
+class LogDensityPath(Evolution):
+    """A user's own path, given by log q(x, t)."""
+
+    def __init__(self, logpdf: Callable[..., Any], t_span: Any, cdf: Callable[..., Any] | None) -> None:
+        self.t_span = check_t_span(t_span)
+        self._logpdf = Binding("logpdf", logpdf, ("x", "t"), {})
+        self._cdf = None if cdf is None else Binding("cdf", cdf, ("x", "t"), {})
+        self._laws: dict[float, Law] = {}
+        self.message = "given by its log-density"
+        for t in (self.t_span[0], 0.5 * sum(self.t_span), self.t_span[1]):
+            self.at(t)
+
+    def at(self, t: float) -> Law:
+        """Return the law at time `t`; that it integrates to one is checked at each time asked for."""
+        time = self.check_t(t)
+        if time not in self._laws:
+            if len(self._laws) > 64:
+                self._laws.pop(next(iter(self._laws)))
+            self._laws[time] = Density(self._log_at(time))
+        return self._laws[time]
+
+    def _log_at(self, t: float) -> Callable[[np.ndarray], np.ndarray]:
+        def log_density(x: np.ndarray) -> np.ndarray:
+            return checked_array("logpdf", self._logpdf(x=x, t=t), x, t)
+
+        return log_density
+
+    def cdf(self, x: Any, t: float) -> np.ndarray:
+        """F(x, t): the function that was given, else by quadrature."""
+        points, time = check_points("x", x), self.check_t(t)
+        if self._cdf is None:
+            return self.at(time).cdf(points)
+        flat = points.ravel()
+        values = checked_array("cdf", self._cdf(x=flat, t=time), flat, time)
+        if ((values < -1e-12) | (values > 1 + 1e-12)).any():
+            raise DensityError("a cdf must lie in [0, 1]", values, "give F(x, t) = P(X_t ≤ x)")
+        return values.reshape(points.shape)
+
+
+def path(logpdf: Callable[..., Any], *, t_span: Any, cdf: Callable[..., Any] | None = None) -> Evolution:
+    """Return a user's own q(x, t) as an Evolution.
+
+    Parameters
+    ----------
+    logpdf : callable
+        log q, bound by name from (x, t), normalised at every t.
+    t_span : (float, float)
+        Where it is defined.
+    cdf : callable, optional
+        F(x, t), if known; else it is integrated.
+
+    Raises
+    ------
+    DensityError
+        If q does not integrate to one at the ends or the middle of the span (and at every time asked for later).
+
+    Examples
+    --------
+    >>> q = fps.path(lambda x, t: -(x - t)**2 / 2 - 0.5 * np.log(2 * np.pi), t_span=(0, 1))
+    >>> float(np.round(q.velocity(0.3, 0.5), 8))
+    1.0
+    """
+    return LogDensityPath(logpdf, t_span, cdf)

@@ -1,0 +1,305 @@
+"""A coefficient is a number or a callable bound by parameter name, resolved and examined once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fpsolve.errors import CoefficientError, InputError, UnknownName, check_choice
+from fpsolve.kernels.coefficients import Block, NotCompiled, compile_block, constant_block, evaluate, python_block
+from fpsolve.problem.differences import differentiate
+
+# a new function costs about 60 ms to compile and a callback about 5 ns per value (100 ns if elementwise)
+COMPILE_FROM = 10_000_000
+COMPILE_ELEMENTWISE_FROM = 500_000
+_PROBE_TIMES = (0.37, 0.0, 1.0, 0.73, 1.9, 3.3, 7.1, 20.3, -0.37)
+_PROBE_PARTS = np.array([0.13, 0.31, 0.47, 0.5, 0.62, 0.78, 0.91])
+
+
+class Binding:
+    """A callable whose arguments are found by name: fields (x, t, ...) and parameters."""
+
+    def __init__(self, what: str, fn: Callable[..., Any], fields: tuple[str, ...], params: Mapping[str, float]) -> None:
+        self.what, self.fn = what, fn
+        self.fields: list[str] = []
+        self.constants: dict[str, Any] = {}
+        for name, parameter in _signature_of(what, fn).items():
+            if name in fields:
+                self.fields.append(name)
+            elif name in params:
+                self.constants[name] = float(params[name])
+            elif parameter.default is not inspect.Parameter.empty:
+                self.constants[name] = parameter.default
+            else:
+                known = ", ".join((*fields, *params))
+                raise UnknownName(
+                    f"the arguments of the {what} must be among {known}, or have a default",
+                    name,
+                    f"rename it, or pass params={{{name!r}: ...}}",
+                )
+
+    def __call__(self, **values: Any) -> Any:
+        """Call with the fields that it names, taken from `values`."""
+        return self.fn(**{name: values[name] for name in self.fields}, **self.constants)
+
+
+def _signature_of(what: str, fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    rule = f"the {what} must be a number or a callable with named arguments"
+    if not callable(fn):
+        raise CoefficientError(rule, fn, "write for instance lambda x, t: -x")
+    try:
+        found = inspect.signature(fn).parameters
+    except (TypeError, ValueError):
+        raise CoefficientError(rule, fn, "wrap it: lambda x, t: fn(x)") from None
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    if any(p.kind not in by_name for p in found.values()):
+        raise CoefficientError(rule, fn, "it takes *args, **kwargs or positional-only arguments; wrap it: lambda x, t: fn(x, t)")
+    return found
+
+
+def checked_array(what: str, result: Any, x: np.ndarray, t: float) -> np.ndarray:
+    """Return what a callable gave at the points `x` as float64 of the shape of `x`, or say what is wrong."""
+    array = np.asarray(result)
+    if array.dtype.kind not in "biuf":
+        raise CoefficientError(
+            f"the {what} must return real numbers", f"dtype {array.dtype} at t={t:g}", "return a float array shaped like x"
+        )
+    if array.shape not in ((), x.shape):
+        raise CoefficientError(
+            f"the {what} must return one value per point",
+            f"shape {array.shape} for x of shape {x.shape} at t={t:g}",
+            "return an array shaped like x, or one number",
+        )
+    return np.broadcast_to(array.astype(float, copy=False), x.shape)
+
+
+def check_finite(what: str, values: np.ndarray, x: np.ndarray, t: float) -> np.ndarray:
+    """Return `values`, or name the first point at which they are not finite."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        j = int(np.argmax(bad))
+        raise CoefficientError(
+            f"the {what} must be finite on the support",
+            f"{values[j]} at x={x[j]:.6g}, t={t:.6g}",
+            "correct it there, or declare support= without that point",
+        )
+    return values
+
+
+class Coefficient:
+    """A real function of (x, t), usable from NumPy and, as a block, from every kernel."""
+
+    def __init__(
+        self, what: str, source: Any, params: Mapping[str, float] | None = None, support: tuple[float, float] = (-np.inf, np.inf)
+    ) -> None:
+        self.what, self.source, self.support = what, source, support
+        self.constant: float | None = None
+        self._elementwise = False
+        self._compiled: Any = None
+        self._compile_refusal = ""
+        self.params = dict(params or {})
+        if isinstance(source, numbers.Real) and not isinstance(source, bool) or _is_scalar_array(source):
+            self.constant = float(source)
+            if not math.isfinite(self.constant):
+                raise CoefficientError(f"the {what} must be finite", self.constant, "give a finite number")
+            self.binding = None
+        else:
+            self.binding = Binding(what, source, ("x", "t"), self.params)
+            self._examine()
+
+    @property
+    def uses_x(self) -> bool:
+        """Whether it can depend on x."""
+        return self.binding is not None and "x" in self.binding.fields
+
+    @property
+    def uses_t(self) -> bool:
+        """Whether it can depend on t."""
+        return self.binding is not None and "t" in self.binding.fields
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it is the number zero."""
+        return self.constant == 0.0
+
+    def param_names(self) -> set[str]:
+        """Names of the parameters that it reads."""
+        return set() if self.binding is None else set(self.binding.constants) & set(self.params)
+
+    def share_machine_code(self, other: Coefficient) -> None:
+        """Use what was compiled for `other`, the same function with other parameter values."""
+        self._compiled, self._compile_refusal = other._compiled, other._compile_refusal
+
+    def resolved(self) -> Any:
+        """Return the source with its parameters bound, fit to declare another coefficient."""
+        if self.binding is None:
+            return self.constant
+        return self.source if not self.param_names() else functools.partial(self.source, **self._bound_params())
+
+    def _bound_params(self) -> dict[str, float]:
+        return {name: self.params[name] for name in self.param_names()}
+
+    def probe_points(self) -> np.ndarray:
+        """Seven points at which it is examined."""
+        return probe_points(self.support)
+
+    def __call__(self, x: Any, t: float) -> np.ndarray:
+        """Values at points `x` of any shape and one time, checked for shape, type and finiteness."""
+        points = np.asarray(x, dtype=float)
+        flat = points.ravel()
+        return check_finite(self.what, self.raw(flat, t), flat, t).reshape(points.shape)
+
+    def raw(self, x: np.ndarray, t: float) -> np.ndarray:
+        """Values at one-dimensional `x`, not yet checked to be finite."""
+        if self.binding is None:
+            return np.full(x.shape, self.constant)
+        with np.errstate(all="ignore"):
+            if self._elementwise:
+                values = [self.binding(x=float(one), t=t) for one in x]
+                return checked_array(self.what, np.array(values), x, t)
+            return checked_array(self.what, self.binding(x=x, t=t), x, t)
+
+    def dx(self, x: Any, t: float, order: int = 1) -> np.ndarray:
+        """Derivative in x by sixth-order differences (exactly zero where x is not an argument)."""
+        return self._differentiated(lambda y: self(y, t), x, order)
+
+    def square_dx(self, x: Any, t: float, order: int = 1) -> np.ndarray:
+        """Derivative in x of the square: noise enters every equation as g², never as g."""
+        return self._differentiated(lambda y: self(y, t) ** 2, x, order)
+
+    def _differentiated(self, fn: Callable[[np.ndarray], np.ndarray], x: Any, order: int) -> np.ndarray:
+        if not self.uses_x:
+            return np.zeros(np.shape(x))
+        return differentiate(fn, x, order=order, support=self.support)[0]
+
+    def _examine(self) -> None:
+        """Probe shape, type, finiteness and independence of neighbouring entries at the first usable time."""
+        points = probe_points(self.support)
+        refusals: list[BaseException] = []
+        for t in _PROBE_TIMES if self.uses_t else _PROBE_TIMES[:1]:
+            try:
+                values = self._probe_array(points, t)
+                self._check_pointwise(points, values, t)
+                return
+            except CoefficientError as refusal:
+                if "finite" not in refusal.rule and "raise" not in refusal.rule:
+                    raise
+                refusals.append(refusal)
+        raise refusals[0]
+
+    def _probe_array(self, points: np.ndarray, t: float) -> np.ndarray:
+        """Values at the probe points; a function that only takes single numbers is marked as elementwise."""
+        try:
+            values = self.raw(points, t)
+        except CoefficientError:
+            raise
+        except Exception as problem:
+            self._elementwise = True
+            try:
+                values = self.raw(points, t)
+            except Exception:
+                self._elementwise = False
+                raise CoefficientError(
+                    f"the {self.what} must not raise",
+                    f"{type(problem).__name__}: {problem} (for an array x of shape {points.shape}, t={t:g})",
+                    "make it return one value per point of x",
+                ) from problem
+        return check_finite(self.what, values, points, t)
+
+    def _check_pointwise(self, points: np.ndarray, values: np.ndarray, t: float) -> None:
+        if self._elementwise:
+            return
+        order = np.array([4, 2, 6, 0, 5, 1, 3])
+        spread = 64 * _resolution(self.binding(x=points, t=t)) * np.abs(values).max()  # type: ignore[misc]
+        rearranged = self.raw(points[order], t)
+        fewer = self.raw(points[:3], t)
+        if np.abs(rearranged - values[order]).max() > spread or np.abs(fewer - values[:3]).max() > spread:
+            raise CoefficientError(
+                f"the {self.what} must treat every point by itself",
+                "values that change when points are reordered or left out",
+                "do not use means, sums, sorting or neighbours of x inside it",
+            )
+
+    def block(self, evaluations: float, t_span: tuple[float, float]) -> Block:
+        """Return it for kernels: compiled where that pays and is safe, else as a callback into Python."""
+        if self.binding is None:
+            return constant_block(self.constant or 0.0)
+        threshold = COMPILE_ELEMENTWISE_FROM if self._elementwise else COMPILE_FROM
+        if evaluations >= threshold:
+            block = self._compiled_block(t_span)
+            if block is not None:
+                return block
+        return python_block(self.raw)
+
+    def _compiled_block(self, t_span: tuple[float, float]) -> Block | None:
+        names = list(inspect.signature(self.source).parameters)
+        values = {k: v for k, v in self.binding.constants.items() if isinstance(v, numbers.Real)}  # type: ignore[union-attr]
+        if self._compiled is None and not self._compile_refusal:
+            passed = [name for name in names if name in ("x", "t") or name in values]
+            try:
+                self._compiled = compile_block(self.source, passed, list(values))
+            except NotCompiled as refusal:
+                self._compile_refusal = str(refusal)
+        if self._compiled is None:
+            return None
+        numbers_in_order = np.array([*values.values(), 0.0] if not values else list(values.values()), dtype=float)
+        block = Block(self._compiled.address, numbers_in_order, "compiled", self._compiled)
+        return block if self._agrees_with_python(block, t_span) else None
+
+    def _agrees_with_python(self, block: Block, t_span: tuple[float, float]) -> bool:
+        """Compare machine code with Python to 8 units in the last place: constants freeze, powers wrap."""
+        points = probe_points(self.support)
+        out = np.empty_like(points)
+        for t in (t_span[0], 0.3 * t_span[0] + 0.7 * t_span[1], t_span[1]):
+            evaluate(block.address, points, t, block.params, out)
+            expected = self.raw(points, t)
+            both = np.isfinite(expected) & np.isfinite(out)
+            scale = np.maximum(np.abs(expected), 1e-3 * np.abs(expected[both]).max(initial=0.0))
+            with np.errstate(invalid="ignore"):
+                far = np.abs(out - expected) > 8 * np.spacing(scale)
+            if (far & both).any() or (np.isfinite(expected) != np.isfinite(out)).any():
+                return False
+        return True
+
+    def refusal(self) -> str:
+        """Why the function is not compiled, or an empty string."""
+        return self._compile_refusal
+
+
+def _is_scalar_array(source: Any) -> bool:
+    return isinstance(source, np.ndarray) and source.ndim == 0 and source.dtype.kind in "iuf"
+
+
+def _resolution(result: Any) -> float:
+    dtype = np.asarray(result).dtype
+    return float(np.finfo(dtype).eps) if dtype.kind == "f" else float(np.finfo(float).eps)
+
+
+def probe_points(support: tuple[float, float]) -> np.ndarray:
+    """Seven points inside `support`, of moderate size where it is infinite."""
+    left, right = support
+    if math.isfinite(left) and math.isfinite(right):
+        return left + (right - left) * _PROBE_PARTS
+    if math.isfinite(left):
+        return left + 3.0 * _PROBE_PARTS
+    if math.isfinite(right):
+        return right - 3.0 * _PROBE_PARTS
+    return -1.7 + 3.4 * _PROBE_PARTS
+
+
+def checked_params(params: Mapping[str, Any] | None, used: set[str]) -> dict[str, float]:
+    """Return the parameters as floats; each must be read by some coefficient."""
+    values: dict[str, float] = {}
+    for name, value in (params or {}).items():
+        if name not in used:
+            check_choice("a parameter", name, used or {"(this process reads no parameters)"})
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+            raise InputError(f"parameter {name} must be a finite number", value, "give one float")
+        values[name] = float(value)
+    return values

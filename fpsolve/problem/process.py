@@ -1,0 +1,392 @@
+"""Processes dX = f dt + g dW, declared once and frozen; an ODE is the case g = 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fpsolve.errors import CoefficientError, InputError, check_choice, check_number, check_t_span
+from fpsolve.problem.coefficient import Coefficient, checked_params
+from fpsolve.problem.boundary import check_natural_ends, checked_boundary, checked_support
+from fpsolve.problem.maps import Map
+
+_PROBE_TIME = 0.37
+ProcessType = TypeVar("ProcessType", bound="Process")
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A process that is X = map(Y) for a process Y with a closed form: how published instances are solved."""
+
+    process: Process
+    map: Map
+
+
+class Process:
+    """Common part of SDE and ODE: coefficients, support, boundary, parameters."""
+
+    drift_coefficient: Coefficient
+    diffusion_coefficient: Coefficient
+    support: tuple[float, float]
+    boundary: tuple[str, str]
+    params: Mapping[str, float]
+    calculus: str
+    latent: Latent | None
+
+    def _declare(
+        self, what: str, drift: Any, diffusion: Any, calculus: str, support: Any, boundary: Any, params: Any, square_dx: Any
+    ) -> None:
+        set_ = object.__setattr__
+        set_(self, "support", checked_support(support))
+        set_(self, "boundary", checked_boundary(boundary))
+        set_(self, "calculus", check_choice("calculus", calculus, ("ito", "stratonovich")))
+        given = dict(params or {})
+        set_(self, "drift_coefficient", Coefficient(what, drift, given, self.support))
+        set_(self, "diffusion_coefficient", Coefficient("diffusion", diffusion, given, self.support))
+        set_(self, "_square_dx", None if square_dx is None else Coefficient("diffusion_squared_dx", square_dx, given, self.support))
+        parts = [self.drift_coefficient, self.diffusion_coefficient, self._square_dx]
+        used = set().union(*(part.param_names() for part in parts if part is not None))
+        set_(self, "params", checked_params(given, used))
+        set_(self, "latent", None)
+        self._check_square_dx()
+        check_natural_ends(self)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a process is frozen; declare another one (p.with_params(...) changes parameters), not {name}=")
+
+    def drift(self, x: Any, t: float) -> np.ndarray:
+        """Drift f(x, t) as declared, shape of x."""
+        return self.drift_coefficient(x, t)
+
+    def diffusion(self, x: Any, t: float) -> np.ndarray:
+        """Diffusion g(x, t), shape of x."""
+        return self.diffusion_coefficient(x, t)
+
+    def diffusion_squared(self, x: Any, t: float) -> np.ndarray:
+        """g²(x, t), shape of x."""
+        return self.diffusion_coefficient(x, t) ** 2
+
+    def diffusion_squared_dx(self, x: Any, t: float, order: int = 1) -> np.ndarray:
+        """∂x g² (order=1) or ∂xx g² (order=2): as declared, or by sixth-order differences of g²."""
+        if self._square_dx is None:
+            return self.diffusion_coefficient.square_dx(x, t, order)
+        return self._square_dx(x, t) if order == 1 else self._square_dx.dx(x, t)
+
+    def drift_dx(self, x: Any, t: float) -> np.ndarray:
+        """∂x f by sixth-order differences, shape of x."""
+        return self.drift_coefficient.dx(x, t)
+
+    @property
+    def is_ode(self) -> bool:
+        """Whether the noise is the number zero."""
+        return self.diffusion_coefficient.is_zero
+
+    def _rebuilt(self, drift: Any, diffusion: Any, **changes: Any) -> Process:
+        options = {"support": self.support, "boundary": self.boundary} | changes
+        return SDE(drift, diffusion, **options)
+
+    def to_ito(self) -> Process:
+        """Return the same law in Itô form: f_ito = f_stratonovich + ¼ ∂x g².
+
+        Examples
+        --------
+        >>> p = fps.SDE(0.0, lambda x: 2 * x, calculus="stratonovich")
+        >>> round(float(p.to_ito().drift(1.0, 0.0)), 8)
+        2.0
+        """
+        if self.calculus == "ito":
+            return self
+        return self._in_calculus("ito", +0.25)
+
+    def to_stratonovich(self) -> Process:
+        """Return the same law in Stratonovich form: f_stratonovich = f_ito - ¼ ∂x g².
+
+        Examples
+        --------
+        >>> p = fps.SDE(0.0, lambda x: 2 * x).to_stratonovich()
+        >>> round(float(p.drift(1.0, 0.0)), 8), p.calculus
+        (-2.0, 'stratonovich')
+        """
+        if self.calculus == "stratonovich":
+            return self
+        return self._in_calculus("stratonovich", -0.25)
+
+    def _in_calculus(self, calculus: str, share: float) -> Process:
+        def drift(x: np.ndarray, t: float) -> np.ndarray:
+            return self.drift(x, t) + share * self.diffusion_squared_dx(x, t)
+
+        unchanged = not self.diffusion_coefficient.uses_x and self._square_dx is None
+        same = self._rebuilt(
+            self.drift_coefficient.resolved() if unchanged else drift,
+            self.diffusion_coefficient.resolved(),
+            calculus=calculus,
+            diffusion_squared_dx=self._square_dx and self._square_dx.resolved(),
+        )
+        object.__setattr__(same, "latent", self.latent)
+        return same
+
+    def reverse(self, q: Any, *, t_span: tuple[float, float] | None = None) -> SDE:
+        """Return the time reversal in the clock τ = t1 - t: drift -f + ∂x g² + g² s at t1 - τ, noise g.
+
+        Parameters
+        ----------
+        q : Evolution or callable
+            The marginals of this process, or their score (x, t) in the forward clock.
+        t_span : (float, float), optional
+            Span (t0, t1) of the forward process; that of `q` unless given. The result runs over (0, t1 - t0).
+
+        Raises
+        ------
+        InputError
+            If `q` is a callable and no span is given.
+
+        Notes
+        -----
+        Anderson (1982); survey eq. for the reverse-time SDE; Winther et al. eqs. 11-20. Among all processes
+        with these marginals it is the one with the reversed path law.
+
+        Examples
+        --------
+        >>> p = fps.processes.ou(theta=1.0, sigma=2**0.5)
+        >>> q = fps.exact_evolution(p, fps.Normal(0, 1), (0, 1))
+        >>> float(np.round(p.reverse(q).drift(0.5, 0.2), 12))
+        -0.5
+        """
+        score, (t0, t1) = _score_of(q, t_span)
+        p = self.to_ito()
+
+        def drift(x: np.ndarray, t: float) -> np.ndarray:
+            u = t1 - t
+            return -p.drift(x, u) + p.diffusion_squared_dx(x, u) + p.diffusion_squared(x, u) * score(x, u)
+
+        return SDE(drift, p._reversed_diffusion(t1), support=self.support, boundary=self.boundary)
+
+    def _reversed_diffusion(self, t1: float) -> Any:
+        g = self.diffusion_coefficient
+        return (lambda x, t: g(x, t1 - t)) if g.uses_t else g.resolved()
+
+    def probability_flow(self, q: Any) -> ODE:
+        """Return the ODE with velocity v = f - ½ ∂x g² - ½ g² s, which has the marginals q.
+
+        Parameters
+        ----------
+        q : Evolution or callable
+            The marginals of this process, or their score (x, t).
+
+        Notes
+        -----
+        Winther et al. eqs. 11-20; survey, probability-flow ODE (Proposition 3).
+
+        Examples
+        --------
+        >>> p = fps.processes.ou(theta=1.0, sigma=2**0.5)
+        >>> float(p.probability_flow(lambda x, t: -x).velocity(0.5, 0.2))
+        0.0
+        """
+        score = _score_of(q, (0.0, 1.0))[0]
+        p = self.to_ito()
+        return ODE(lambda x, t: p._velocity(x, t, score), support=self.support, boundary=self.boundary)
+
+    def _velocity(self, x: np.ndarray, t: float, score: Callable[..., Any]) -> np.ndarray:
+        if self.is_ode:
+            return self.drift(x, t)
+        return self.drift(x, t) - 0.5 * self.diffusion_squared_dx(x, t) - 0.5 * self.diffusion_squared(x, t) * score(x, t)
+
+    def with_noise(self, gamma: Any, q: Any) -> SDE:
+        """Return the process with noise γ(x, t) and the same marginals q: drift v + ½ ∂x γ² + ½ γ² s.
+
+        Parameters
+        ----------
+        gamma : float or callable
+            The new noise level.
+        q : Evolution or callable
+            The marginals of this process, or their score (x, t).
+
+        Notes
+        -----
+        The family of Winther et al. eqs. 11-20; γ = g returns the process itself, γ = 0 its probability flow.
+
+        Examples
+        --------
+        >>> p = fps.ODE(lambda x, t: 0 * x).with_noise(2.0, lambda x, t: -x)
+        >>> float(p.drift(0.5, 0.0))
+        -1.0
+        """
+        score = _score_of(q, (0.0, 1.0))[0]
+        p = self.to_ito()
+        noise = Coefficient("noise level", gamma, {}, self.support)
+
+        def drift(x: np.ndarray, t: float) -> np.ndarray:
+            return p._velocity(x, t, score) + 0.5 * noise.square_dx(x, t) + 0.5 * noise(x, t) ** 2 * score(x, t)
+
+        return SDE(drift, noise.resolved(), support=self.support, boundary=self.boundary)
+
+    def controlled(self, u: Any) -> SDE:
+        """Return the process with drift f + g u.
+
+        Examples
+        --------
+        >>> float(fps.SDE(0.0, 2.0).controlled(lambda x, t: x).drift(3.0, 0.0))
+        6.0
+        """
+        p = self.to_ito()
+        control = Coefficient("control", u, {}, self.support)
+        return SDE(
+            lambda x, t: p.drift(x, t) + p.diffusion(x, t) * control(x, t),
+            p.diffusion_coefficient.resolved(),
+            support=self.support,
+            boundary=self.boundary,
+        )
+
+    def _check_square_dx(self) -> None:
+        if self._square_dx is None:
+            return
+        points = self.diffusion_coefficient.probe_points()
+        given, found = self._square_dx(points, _PROBE_TIME), self.diffusion_coefficient.square_dx(points, _PROBE_TIME)
+        scale = np.abs(found).max() + 1e-3 * np.abs(self.diffusion_squared(points, _PROBE_TIME)).max()
+        gap = np.abs(given - found)
+        if gap.max() > 1e-5 * scale:
+            j = int(np.argmax(gap))
+            raise CoefficientError(
+                "diffusion_squared_dx must be the derivative of g² in x",
+                f"{given[j]:.6g} at x={points[j]:.6g}, t={_PROBE_TIME}, where differences of g² give {found[j]:.6g}",
+                "remember ∂x g² = 2 g ∂x g, or leave it out",
+            )
+
+
+class SDE(Process):
+    """The process dX = f(X, t) dt + g(X, t) dW.
+
+    Parameters
+    ----------
+    drift, diffusion : float or callable
+        f and g: numbers, or callables bound by parameter name, `f(x, t)`, `f(t, x)`, `f(x)` or `f(t)`; `x` is an
+        array and the result has its shape. Arguments with defaults are constants; further names are parameters.
+    calculus : {"ito", "stratonovich"}
+        How g dW is meant.
+    support : (float, float)
+        Where the process lives.
+    boundary : str or (str, str)
+        "natural", "reflecting", "absorbing" or "periodic" at the ends of `support`.
+    params : dict of float, optional
+        Values of the parameters; `with_params` changes them without compiling again.
+    diffusion_squared_dx : callable, optional
+        ∂x g², if known; compared with differences of g².
+
+    Raises
+    ------
+    CoefficientError
+        If a coefficient returns the wrong shape or type, raises, is not finite, or depends on neighbouring entries.
+    UnknownName
+        If an argument, parameter, calculus or boundary is not known.
+    InputError
+        If a "natural" boundary is declared at an end that the process reaches.
+
+    Examples
+    --------
+    >>> p = fps.SDE(lambda x, k: -k * x, 1.0, params={"k": 2.0})
+    >>> float(p.drift(3.0, t=0.0)), float(p.with_params(k=1.0).drift(3.0, t=0.0))
+    (-6.0, -3.0)
+    """
+
+    def __init__(
+        self,
+        drift: Any,
+        diffusion: Any,
+        *,
+        calculus: str = "ito",
+        support: tuple[float, float] = (-np.inf, np.inf),
+        boundary: Any = "natural",
+        params: Mapping[str, float] | None = None,
+        diffusion_squared_dx: Any = None,
+    ) -> None:
+        self._declare("drift", drift, diffusion, calculus, support, boundary, params, diffusion_squared_dx)
+
+    def with_params(self, **params: float) -> SDE:
+        """Return the process with some parameters changed; machine code is shared."""
+        changed = _changed(self.params, params)
+        square_dx = None if self._square_dx is None else self._square_dx.source
+        other = SDE(
+            self.drift_coefficient.source,
+            self.diffusion_coefficient.source,
+            calculus=self.calculus,
+            support=self.support,
+            boundary=self.boundary,
+            params=changed,
+            diffusion_squared_dx=square_dx,
+        )
+        return _sharing_machine_code(self, other)
+
+    def __repr__(self) -> str:
+        return f"SDE(support={self.support}, boundary={self.boundary}, calculus={self.calculus!r}, params={dict(self.params)})"
+
+
+class ODE(Process):
+    """The flow dX = v(X, t) dt: an SDE without noise.
+
+    Parameters
+    ----------
+    velocity : float or callable
+        v, bound by parameter name as in SDE.
+    support, boundary, params
+        As in SDE.
+
+    Raises
+    ------
+    CoefficientError, UnknownName, InputError
+        As in SDE.
+
+    Examples
+    --------
+    >>> flow = fps.ODE(lambda x, t: -x)
+    >>> float(flow.velocity(2.0, 0.0)), flow.is_ode
+    (-2.0, True)
+    """
+
+    def __init__(
+        self,
+        velocity: Any,
+        *,
+        support: tuple[float, float] = (-np.inf, np.inf),
+        boundary: Any = "natural",
+        params: Mapping[str, float] | None = None,
+    ) -> None:
+        self._declare("velocity", velocity, 0.0, "ito", support, boundary, params, None)
+
+    def velocity(self, x: Any, t: float) -> np.ndarray:
+        """Velocity v(x, t), shape of x."""
+        return self.drift(x, t)
+
+    def with_params(self, **params: float) -> ODE:
+        """Return the flow with some parameters changed; machine code is shared."""
+        other = ODE(
+            self.drift_coefficient.source, support=self.support, boundary=self.boundary, params=_changed(self.params, params)
+        )
+        return _sharing_machine_code(self, other)
+
+    def __repr__(self) -> str:
+        return f"ODE(support={self.support}, boundary={self.boundary}, params={dict(self.params)})"
+
+
+def _sharing_machine_code(old: Process, new: ProcessType) -> ProcessType:
+    for name in ("drift_coefficient", "diffusion_coefficient"):
+        getattr(new, name).share_machine_code(getattr(old, name))
+    return new
+
+
+def _changed(old: Mapping[str, float], new: Mapping[str, float]) -> dict[str, float]:
+    for name in new:
+        check_choice("a parameter", name, old or {"(this process has no parameters)"})
+    return {**old, **new}
+
+
+def _score_of(q: Any, t_span: Any) -> tuple[Callable[..., Any], tuple[float, float]]:
+    """Return the score of an Evolution, or of a callable bound by name, and the span."""
+    if hasattr(q, "score") and hasattr(q, "t_span"):
+        return q.score, check_t_span(q.t_span if t_span is None else t_span)
+    if t_span is None:
+        raise InputError("a score needs the span of its clock", None, "give t_span=(t0, t1), or pass an Evolution")
+    return Coefficient("score", q), check_t_span(t_span)

@@ -1,0 +1,154 @@
+"""How a verdict is reached: routes measure until they decide or the budget is spent."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fpsolve.problem.estimate import Estimate
+from fpsolve.problem.streams import Stream
+from fpsolve.verdict.verdict import CONFIRMED, INCONCLUSIVE, REFUTED, Finding, Verdict
+
+DETERMINISTIC_TOL, SAMPLING_TOL = 1e-4, 3e-3
+ALPHA = 1e-4
+BUDGET = 4e9
+UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One look of a route: how far the claim is from its truth, and what the look cost."""
+
+    discrepancy: Estimate
+    work: float
+    supremum: Estimate | None = None
+    reason: str = ""
+    refuted: bool = False
+    profile: tuple[dict[str, float], ...] = ()
+
+
+class Referee(ABC):
+    """A route that can measure the claim by itself."""
+
+    route: str
+    engine: str
+    quantity: str
+    tolerance: float
+    looks: int = 3
+    complete: bool = True
+
+    @abstractmethod
+    def measure(self, look: int, stream: Stream, alpha: float) -> Measurement:
+        """Measure with the effort of look 1, 2, ...; a sampled figure may err with probability alpha."""
+
+    def cost(self) -> float:
+        """Rough work of the first look, to order the routes."""
+        return 0.0
+
+
+def decide(discrepancy: Estimate, tolerance: float, alpha: float) -> str:
+    """Confirmed iff d + E ≤ tol, refuted iff d - E > tol, else undecided."""
+    d, joint = float(discrepancy.value), float(discrepancy.joint_error(alpha))
+    if d + joint <= tolerance:
+        return CONFIRMED
+    return REFUTED if d - joint > tolerance else UNDECIDED
+
+
+def alpha_of_look(alpha: float, look: int) -> float:
+    """Share of the false-alarm rate that look k may spend, α/(k (k + 1)): the shares sum to α."""
+    return alpha / (look * (look + 1))
+
+
+def examine(referee: Referee, stream: Stream, budget: float, alpha: float = ALPHA) -> Finding:
+    """Let one referee look, with growing effort, until it decides or the budget is spent."""
+    spent, finding = 0.0, None
+    for look in range(1, referee.looks + 1):
+        share = alpha_of_look(alpha, look)
+        seen = referee.measure(look, stream.child(referee.route, look), share)
+        spent += seen.work
+        decision = REFUTED if seen.refuted else decide(seen.discrepancy, referee.tolerance, share)
+        finding = Finding(
+            referee.route,
+            referee.engine,
+            referee.quantity,
+            seen.discrepancy,
+            referee.tolerance,
+            share,
+            decision,
+            spent,
+            seen.reason,
+            seen.supremum,
+            referee.complete,
+            seen.profile,
+        )
+        # the next look costs about eight times this one
+        if decision != UNDECIDED or spent + 8 * seen.work > budget:
+            break
+    assert finding is not None
+    return finding
+
+
+def settled(findings: Sequence[Finding]) -> bool:
+    """Whether more routes could not change the outcome: two independent opinions, and one of them clear."""
+    if any(f.decision == REFUTED for f in findings):
+        return len(findings) >= 2
+    return len({f.engine for f in findings if f.decision == CONFIRMED}) >= 2
+
+
+def contradicts(refuter: Finding, confirmer: Finding) -> bool:
+    """Whether one refutes what the other confirms, of the same quantity and at the same tolerance."""
+    return (
+        refuter.decision == REFUTED
+        and confirmer.decision == CONFIRMED
+        and confirmer.complete
+        and refuter.quantity == confirmer.quantity
+        and float(refuter.discrepancy.value) - refuter.joint_error > confirmer.tolerance
+    )
+
+
+def outcome_of(findings: Sequence[Finding]) -> tuple[str, str]:
+    """Return (outcome, note) for what the routes found."""
+    for refuter in findings:
+        for confirmer in findings:
+            if contradicts(refuter, confirmer):
+                return INCONCLUSIVE, (
+                    f"routes disagree: {refuter.route} refutes what {confirmer.route} confirms, so an engine is wrong here"
+                )
+    refuting = [f for f in findings if f.decision == REFUTED]
+    if refuting:
+        return REFUTED, refuting[0].reason
+    confirming = [f for f in findings if f.decision == CONFIRMED]
+    if len({f.engine for f in confirming}) >= 2:
+        return CONFIRMED, ""
+    waiting = [f for f in findings if f.decision == UNDECIDED]
+    if waiting:
+        bottleneck = min(waiting, key=lambda f: (float(f.discrepancy.value) + f.joint_error) / f.tolerance)
+        reach = float(bottleneck.discrepancy.value) + bottleneck.joint_error
+        return INCONCLUSIVE, (
+            f"the budget is spent; the bottleneck is {bottleneck.route}, which could have confirmed at tol={reach:.1e}"
+        )
+    if confirming:
+        return INCONCLUSIVE, f"only {confirming[0].route} could examine it; a confirmation needs two independent routes"
+    return INCONCLUSIVE, "no route could examine it"
+
+
+def judge(
+    title: str,
+    referees: Sequence[Referee],
+    stream: Stream,
+    *,
+    budget: float = BUDGET,
+    blind_to: tuple[str, ...] = (),
+    scope: str = "",
+) -> Verdict:
+    """Let the referees examine a claim, cheapest first, until the outcome is settled."""
+    findings: list[Finding] = []
+    spent = 0.0
+    for referee in sorted(referees, key=lambda r: r.cost()):
+        if settled(findings) or spent >= budget:
+            break
+        findings.append(examine(referee, stream.child(title), budget - spent))
+        spent += findings[-1].work
+    outcome, note = outcome_of(findings)
+    return Verdict(title, outcome, tuple(findings), spent, budget, blind_to, scope, note)

@@ -1,0 +1,18 @@
+"""Settings of the whole suite: reproducible property tests, and no window for pictures."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib; worker processes inherit it
+
+# The same examples in every run, so that a red suite is red again; no deadline, because times vary with the machine.
+settings.register_profile("quick", deadline=None, derandomize=True, database=None, max_examples=25)
+settings.register_profile("deep", parent=settings.get_profile("quick"), max_examples=500)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the profile before any test module is imported: `-m deep` means more examples too."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("deep" if config.getoption("markexpr") == "deep" else "quick")
