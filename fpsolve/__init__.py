@@ -1,2 +1,82 @@
-"""A referee for derivations."""
+"""A referee for derivations about SDEs, diffusion models and flows, in one dimension."""
+
+from fpsolve.errors import (
+    BlowUp,
+    ClaimError,
+    CoefficientError,
+    DensityError,
+    FpsolveError,
+    InputError,
+    MassEscape,
+    NoClosedForm,
+    Undecided,
+    UnknownName,
+)
+from fpsolve.grids.fokker_planck import solve_fokker_planck
+from fpsolve.particles.ensemble import Ensemble
+from fpsolve.particles.flow import flow_map
+from fpsolve.particles.simulate import simulate
+from fpsolve.paths import processes, schedules
+from fpsolve.paths.closed_forms import exact_evolution
+from fpsolve.paths.evolution import Evolution, path
+from fpsolve.problem import maps
+from fpsolve.problem.density import Density, Unnormalized
+from fpsolve.problem.estimate import Estimate, exact
+from fpsolve.problem.grid import Grid
+from fpsolve.problem.maps import Pushforward
+from fpsolve.problem.mixtures import KDE, Empirical, GaussianMixture, LaplaceMixture, Normal, PointMass
+from fpsolve.problem.process import ODE, SDE
+from fpsolve.verdict.checks import check_density, check_reverse, check_score, check_velocity
+from fpsolve.verdict.claims import Claim, claim
+from fpsolve.verdict.equality import check_equal
+from fpsolve.verdict.marginals import check_drift, check_same_marginals
+from fpsolve.verdict.verdict import Verdict
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "KDE",
+    "ODE",
+    "SDE",
+    "BlowUp",
+    "Claim",
+    "ClaimError",
+    "CoefficientError",
+    "Density",
+    "DensityError",
+    "Empirical",
+    "Ensemble",
+    "Estimate",
+    "Evolution",
+    "FpsolveError",
+    "GaussianMixture",
+    "Grid",
+    "InputError",
+    "LaplaceMixture",
+    "MassEscape",
+    "NoClosedForm",
+    "Normal",
+    "PointMass",
+    "Pushforward",
+    "Undecided",
+    "UnknownName",
+    "Unnormalized",
+    "Verdict",
+    "check_density",
+    "check_drift",
+    "check_equal",
+    "check_reverse",
+    "check_same_marginals",
+    "check_score",
+    "check_velocity",
+    "claim",
+    "exact",
+    "exact_evolution",
+    "flow_map",
+    "maps",
+    "path",
+    "processes",
+    "schedules",
+    "simulate",
+    "solve_fokker_planck",
+]

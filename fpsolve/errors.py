@@ -151,7 +151,9 @@ def check_time(t: object, t_span: tuple[float, float]) -> float:
     number = check_number("t", t)
     if not t_span[0] <= number <= t_span[1]:
         raise InputError(
-            f"t must lie within [{t_span[0]:g}, {t_span[1]:g}]", number, "ask inside the span, or solve over a longer one"
+            f"t must lie within [{t_span[0]:g}, {t_span[1]:g}]",
+            number,
+            "ask inside the span, or solve over a longer one",
         )
     return number
 

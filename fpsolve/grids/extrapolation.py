@@ -11,21 +11,27 @@ coefficients makes what is left B²/A times 4 (space, X halved twice) or 2 (time
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
+from fpsolve.problem.grid import Grid
+
 PAIRS = ((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 2))
-COST = sum(2 ** (i + j) for i, j in PAIRS)
+COST = sum(2 ** (i + j) for i, j in PAIRS)  # in units of the coarsest level's cell-steps
+STEPS = sum(2**j for _, j in PAIRS)
 
 # Calibrated on random problems (tests and benchmarks/grids.py): covers over 97 % at a median overestimate below 20.
 SAFETY = 3.0
 # part of the second correction below which an estimate never falls: sign changes make B²/A small by accident
-FLOOR = 0.04
-# corrections that shrink by less than this are not in the asymptotic regime: the last difference counts
-SHRINK = 0.5
+FLOOR = 0.1
+# outside the asymptotic regime, where the last difference counts: successive differences in space (1/4 in theory)
+# or time (1/2 in theory), or successive corrections, shrink by less than this
+SHRINK = (0.32, 0.75, 0.5)
 _WINDOW = 9
+POINTS = 8  # of the local polynomials that interpolate in x
 
 
 def _weights(nodes: np.ndarray, at: float) -> np.ndarray:
@@ -60,6 +66,24 @@ def spread(values: np.ndarray) -> np.ndarray:
     return fine
 
 
+def interpolate(grid: Grid, values: np.ndarray, x: np.ndarray, points: int = POINTS) -> np.ndarray:
+    """Local polynomials in the uniform coordinate of the grid through `values` at its faces."""
+    if grid.stretch is None:
+        place = (x - grid.left) / (grid.right - grid.left)
+    else:
+        ends = np.arcsinh((np.array([grid.left, grid.right]) - grid.centre) / grid.stretch)
+        place = (np.arcsinh((x - grid.centre) / grid.stretch) - ends[0]) / (ends[1] - ends[0])
+    place = place * grid.cells
+    first = np.clip(np.floor(place).astype(int) - points // 2 + 1, 0, grid.cells + 1 - points)
+    apart = (place - first)[:, None] - np.arange(points)
+    barycentric = np.array([(-1.0) ** k * math.comb(points - 1, k) for k in range(points)])
+    on_node = apart == 0.0
+    weights = barycentric / np.where(on_node, 1.0, apart)
+    weights = np.where(on_node.any(axis=1, keepdims=True), on_node, weights)
+    samples = values[first[:, None] + np.arange(points)]
+    return (weights * samples).sum(axis=1) / weights.sum(axis=1)
+
+
 @dataclass(frozen=True)
 class Extrapolated:
     """Field at the faces of the finest grid (T, faces) with pointwise errors by cause."""
@@ -75,12 +99,14 @@ def _remainder(first: np.ndarray, second: np.ndarray, growth: float) -> tuple[np
     a, b = (maximum_filter1d(np.abs(v), _WINDOW, axis=1, mode="nearest") for v in (first, second))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(b > 0.0, b / np.maximum(a, b), 0.0)
-    return SAFETY * np.maximum(growth * ratio, FLOOR) * b, ratio
+    return SAFETY * np.maximum(growth * ratio / (1.0 - 0.9 * ratio), FLOOR) * b, ratio
 
 
-def _outside_regime(first: np.ndarray, second: np.ndarray, weight: np.ndarray, floor: float) -> np.ndarray:
+def _shrinks_too_slowly(
+    first: np.ndarray, second: np.ndarray, weight: np.ndarray, limit: float, floor: float
+) -> np.ndarray:
     a, b = ((np.abs(v) * weight).max(axis=1) for v in (first, second))
-    return (b > SHRINK * a) & (b > floor)
+    return (b > limit * a) & (b > floor)
 
 
 def extrapolate(field: dict[tuple[int, int], np.ndarray], weight: np.ndarray, floor: float) -> Extrapolated:
@@ -102,8 +128,13 @@ def extrapolate(field: dict[tuple[int, int], np.ndarray], weight: np.ndarray, fl
     space_error = space_error + cross * space_ratio
     time_error = time_error + cross * time_ratio
 
-    off_space = _outside_regime(d2 / 3.0, space_b, weight, floor)
-    off_time = _outside_regime(u2, time_b, weight, floor)
+    space_error = np.maximum(space_error, _where_slow(d1, d2, SHRINK[0]))
+    time_error = np.maximum(time_error, _where_slow(u1, u2, SHRINK[1]))
+
+    off_space = _shrinks_too_slowly(d1, d2, weight, SHRINK[0], floor)
+    off_space |= _shrinks_too_slowly(d2 / 3.0, space_b, weight, SHRINK[2], floor)
+    off_time = _shrinks_too_slowly(u1, u2, weight, SHRINK[1], floor)
+    off_time |= _shrinks_too_slowly(u2, time_b, weight, SHRINK[2], floor)
     keep_space, keep_time = ~off_space[:, None], ~off_time[:, None]
     time_part = u1 + u2 + keep_time * (u2 + time_b)
     on_coarse = time_part + mixed * (keep_space & keep_time)
@@ -119,6 +150,12 @@ def extrapolate(field: dict[tuple[int, int], np.ndarray], weight: np.ndarray, fl
         spread(time_error),
         np.stack([off_space, off_time], axis=1),
     )
+
+
+def _where_slow(first: np.ndarray, second: np.ndarray, limit: float) -> np.ndarray:
+    """Size of the last difference at places (windows) where it shrinks too slowly, zero elsewhere."""
+    a, b = (maximum_filter1d(np.abs(v), _WINDOW, axis=1, mode="nearest") for v in (first, second))
+    return np.where(b > limit * a, b, 0.0)
 
 
 def _last(difference: np.ndarray, mixed: np.ndarray) -> np.ndarray:

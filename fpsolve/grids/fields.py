@@ -67,34 +67,35 @@ class Field:
 
 @dataclass(frozen=True)
 class Tableau:
-    """The six levels, and a coarse solve on the wider domain cut to the common part."""
+    """The six levels, and a coarse solve on the wider domain, of which `cut` cells on each side are not common.
+
+    `distrust` (T,) multiplies the errors of space and time; above one where a coarser tableau was further off than it
+    had said.
+    """
 
     levels: dict[tuple[int, int], Level]
     wide: Level | None
     cut: tuple[int, int]
     initial: float
+    distrust: np.ndarray
 
     @property
     def grid(self) -> Grid:
         """Finest grid."""
         return self.levels[2, 0].grid
 
-    def log_density(self) -> tuple[Field, Extrapolated]:
-        """Extrapolate log q."""
-        return self._extrapolated(log_density, self._weight(1.0))
-
     def field(self, name: str) -> Field:
         """Extrapolate one of NAMES."""
         if name == "cdf":
             return self._cdf()[0]
         function = {"logpdf": log_density, "score": score, "velocity": velocity}[name]
-        return self._extrapolated(function, self._weight(1.0 if name == "logpdf" else 0.5))[0]
+        return self._extrapolated(function, self._weight(1.0 if name == "logpdf" else 0.5))
 
     def _weight(self, power: float) -> np.ndarray:
         logs = log_density(self.levels[0, 0])
         return np.exp(power * (logs - logs.max(axis=1, keepdims=True)))
 
-    def _extrapolated(self, function, weight: np.ndarray) -> tuple[Field, Extrapolated]:  # type: ignore[no-untyped-def]
+    def _extrapolated(self, function, weight: np.ndarray) -> Field:  # type: ignore[no-untyped-def]
         values = {pair: function(level) for pair, level in self.levels.items()}
         found = extrapolate(values, weight, 1e-11)
         if self.wide is None:
@@ -103,7 +104,7 @@ class Tableau:
             left, right = self.cut
             away = function(self.wide)
             domain = 2.0 * np.abs(away[:, left : away.shape[1] - right] - values[0, 0])
-        return self._field(function, found, spread(domain)), found
+        return self._field(function, found, spread(domain))
 
     def _field(self, function, found: Extrapolated, domain: np.ndarray) -> Field:  # type: ignore[no-untyped-def]
         widths = np.gradient(self.grid.faces)
@@ -116,8 +117,8 @@ class Tableau:
             noise = noise / widths if function is score else noise
         initial = self.initial * (1.0 + np.abs(found.value)) / (widths if function is score else 1.0)
         errors = {
-            "space": found.space,
-            "time": found.time,
+            "space": found.space * self.distrust[:, None],
+            "time": found.time * self.distrust[:, None],
             "domain": domain,
             "initial": np.broadcast_to(initial, found.value.shape),
             "rounding": _AMPLIFY * _EPS * noise,
@@ -129,17 +130,13 @@ class Tableau:
         n = self.levels[0, 0].grid.cells
         split = int(np.searchsorted(np.cumsum(self.levels[0, 0].mass[-1]), 0.5))
         split = min(max(split, 1), n - 1)
-        values = {
-            (i, j): shifted_cdf(level.mass, split * 2**i) for (i, j), level in self.levels.items()
-        }
+        values = {(i, j): shifted_cdf(level.mass, split * 2**i) for (i, j), level in self.levels.items()}
         found = extrapolate(values, np.ones_like(values[0, 0]), 1e-12)
         low = self.levels[2, 0].mass
         shift = found.value - values[2, 0]
         shift[:, 0] = shift[:, -1] = 0.0
         mass, held, limited = positive_masses(low, shift)
-        value = shifted_cdf(mass, 4 * split)
-        value[:, 4 * split + 1 :] += 1.0
-        value[:, -1] = 1.0
+        value = np.concatenate([np.zeros((len(mass), 1)), np.cumsum(mass, axis=1)], axis=1)
         if self.wide is None:
             domain = np.zeros_like(values[0, 0])
         else:
@@ -148,8 +145,8 @@ class Tableau:
             base = np.concatenate([np.zeros((len(mass), 1)), np.cumsum(self.levels[0, 0].mass, axis=1)], axis=1)
             domain = 2.0 * np.abs(total[:, left : total.shape[1] - right] - base)
         errors = {
-            "space": found.space + held,
-            "time": found.time,
+            "space": found.space * self.distrust[:, None] + held,
+            "time": found.time * self.distrust[:, None],
             "domain": spread(domain),
             "initial": np.full_like(value, self.initial),
             "rounding": np.full_like(value, 100.0 * _EPS),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,8 @@ from fpsolve.problem.process import Process
 
 # one kernel call lasts about 20 ms: afterwards Python sees Ctrl-C
 _CELL_STEPS_PER_CALL = 2_000_000
+# a call back into Python costs as much as so many values
+_VALUES_PER_CALL = 6000
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Level:
-    """State at the saved times: `mass` (T, cells), flux `flux` (T, cells + 1) from -∂t F, length of the last step `tau` (T,).
+    """State at the saved times: `mass` (T, cells), `flux` (T, cells + 1) from -∂t F, `tau` (T,) the last step.
 
     The row of the very first time holds the state after one step, which tends to the initial one with the step.
     """
@@ -60,14 +61,20 @@ class Level:
 class Stepper:
     """Steps masses of one process; counts its work."""
 
-    def __init__(self, process: Process, t_span: tuple[float, float], evaluations: float = 1e6) -> None:
-        self.process = process
-        self.blocks = [
-            coefficient.block(evaluations, t_span) for coefficient in (process.drift_coefficient, process.diffusion_coefficient)
-        ]
-        self.fixed = not (process.drift_coefficient.uses_t or process.diffusion_coefficient.uses_t)
+    def __init__(self, process: Process, t_span: tuple[float, float]) -> None:
+        self.process, self.t_span = process, t_span
+        self._coefficients = (process.drift_coefficient, process.diffusion_coefficient)
+        self.moves = tuple(coefficient.uses_t for coefficient in self._coefficients)
         self.cell_steps = 0
         self.evaluations = 0
+        self.prepare(0, 0)
+
+    def prepare(self, cells: int, steps: int) -> None:
+        """Choose how the coefficients are called, for work to come: machine code is worth its making only for much."""
+        self.blocks = [
+            coefficient.block(steps * (cells + _VALUES_PER_CALL) if moves else cells, self.t_span)
+            for coefficient, moves in zip(self._coefficients, self.moves, strict=True)
+        ]
 
     def points(self, grid: Grid) -> tuple[np.ndarray, ...]:
         """Inner faces, centres, widths and distances of centres, as the kernel takes them."""
@@ -79,11 +86,11 @@ class Stepper:
         stride = max(1, _CELL_STEPS_PER_CALL // mass.size)
         for first in range(0, times.size - 1, stride):
             part = np.ascontiguousarray(times[first : first + stride + 1])
-            status, done = advance(mass, part, *points, drift, noise, change, self.fixed)
+            status, done = advance(mass, part, *points, drift, noise, change, self.moves)
             if status != OK:
                 self._explain(status, float(part[done + 1]), points)
             self.cell_steps += mass.size * (part.size - 1)
-            self.evaluations += (2 * mass.size - 1) * (1 if self.fixed else part.size - 1)
+            self.evaluations += sum(mass.size * (part.size - 1 if moves else 1) for moves in self.moves)
 
     def _explain(self, status: int, t: float, points: tuple[np.ndarray, ...]) -> None:
         if status == RAISED:
@@ -93,7 +100,7 @@ class Stepper:
         self.process.diffusion(points[1], t)
         raise CoefficientError("g² must be finite on the grid", f"an overflow at t={t:g}", "bound the diffusion")
 
-    def solve(self, grid: Grid, mass: np.ndarray, schedule: Schedule, factor: int, tick: Callable[[], None]) -> Level:
+    def solve(self, grid: Grid, mass: np.ndarray, schedule: Schedule, factor: int) -> Level:
         """Solve on `grid` from cell masses with `factor` times the coarsest steps."""
         points, state, change = self.points(grid), mass.copy(), np.zeros_like(mass)
         rows = {int(k): row for row, k in enumerate(schedule.saved)}
@@ -115,7 +122,6 @@ class Stepper:
                 self.run(state, times, points, change)
             if k + 1 in rows:
                 save(rows[k + 1], schedule.landings[k + 1] - schedule.segment(k, factor)[-2])
-            tick()
         return Level(grid, saved, flux, tau)
 
 

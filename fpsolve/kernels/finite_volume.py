@@ -69,28 +69,30 @@ def euler_step(mass, tau, right, left, forward, inverse):  # type: ignore[no-unt
 
 
 @kernel
-def advance(mass, times, faces, centres, widths, gaps, drift, noise, change, fixed):  # type: ignore[no-untyped-def]
+def advance(mass, times, faces, centres, widths, gaps, drift, noise, change, moves):  # type: ignore[no-untyped-def]
     """Step `mass` from times[0] through times[1:]; `change` is what the last step added.
 
-    drift and noise are (address, params); `fixed` says that neither depends on t.
+    drift and noise are (address, params); `moves` says for each whether it depends on t.
     Returns (status, steps done): OK, RAISED, or NOT_FINITE at the step that could not be made.
     """
     n = mass.size
-    f, g = np.empty(n - 1), np.empty(n)
+    f, half_g2 = np.empty(n - 1), np.empty(n)
     right, left = np.empty(n - 1), np.empty(n - 1)
     forward, inverse = np.empty(n), np.empty(n)
     for k in range(1, times.size):
-        if k == 1 or not fixed:
+        status = OK
+        if k == 1 or moves[0]:
             status = call_coefficient(drift[0], faces, n - 1, times[k], drift[1], f)
-            if status == OK:
-                status = call_coefficient(noise[0], centres, n, times[k], noise[1], g)
-            if status != OK:
-                return status, k - 1
+        if status == OK and (k == 1 or moves[1]):
+            status = call_coefficient(noise[0], centres, n, times[k], noise[1], half_g2)
             for i in range(n):
-                g[i] = 0.5 * g[i] * g[i]
-            if not (np.isfinite(f).all() and np.isfinite(g).all()):
+                half_g2[i] = 0.5 * half_g2[i] * half_g2[i]
+        if status != OK:
+            return status, k - 1
+        if k == 1 or moves[0] or moves[1]:
+            if not (np.isfinite(f).all() and np.isfinite(half_g2).all()):
                 return NOT_FINITE, k - 1
-            fill_rates(f, g, widths, gaps, right, left)
+            fill_rates(f, half_g2, widths, gaps, right, left)
         if k == times.size - 1:
             change[:] = mass
         euler_step(mass, times[k] - times[k - 1], right, left, forward, inverse)

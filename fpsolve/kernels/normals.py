@@ -5,12 +5,13 @@ the normals of steps 2k and 2k+1 of one path, so a number depends on (key, path,
 same bits for every block size and thread count. Every rounding is spelt out (fused where `fma` stands, nowhere
 else), so vector body and remainder of a loop agree too.
 
-What one normal needs: half a Philox call (10 rounds of 2 multiplications 32x32->64, 4 xor, 2 shifts, 2 masks
-and 2 additions, about 60 integer operations), half a transform (about 20 fused or plain floating operations,
-half a division, half a square root), 8 bytes written to a block that stays in the first-level cache. That is
-about 85 operations; four 64-bit lanes at 2 vector operations per cycle and 2.6 GHz would need 4.1 ns per 1000
-operations and lane, 0.35 ... 0.5 ns per normal with the division and the root, and no traffic to memory.
-`python benchmarks/particles.py` measures it.
+What the job needs, per normal. Integers: half a Philox call, 10 rounds of about 9 operations (2 multiplications
+32x32->64, 2 shifts, 2 masks, 4 xor of which two pairs fuse), 45 operations. Floats: half a transform, about 25
+operations, half a division and half a square root. Memory: 32 bytes through scratch that stays in the first-level
+cache, nothing beyond. With 8 lanes and 2 vector operations per cycle (AVX-512 on Zen 4) that is 2.8 cycles for the
+integers; the division and the root, 34 cycles for 8 pairs, bound the floats at 2.1. Near 3.7 GHz: 0.76 + 0.57 ns.
+Measured there: 0.78 + 0.70 ns in loops of their own, 1.5 ... 1.7 ns as `fill_normal_pairs`; the Euler-Maruyama step
+of an OU process adds 0.7 ns. `python benchmarks/particles.py` measures it again, beside NumPy's generator.
 
 Sources: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011); Box and Muller (1958).
 """

@@ -24,6 +24,9 @@ DONE, RAISED, NOT_FINITE, STOPPED = 0, 1, 2, 3
 LEFT_SUPPORT, OVERFLOW, COEFFICIENT_OVERFLOW, FUNCTIONAL_OVERFLOW = 1, 2, 3, 4
 
 
+HUGE = 1e100  # a path beyond has overflowed: the squares of test functions still fit a float
+
+
 class Table(NamedTuple):
     """Coefficients as the kernel sees them; every array has one entry per row, except params."""
 
@@ -43,7 +46,7 @@ class Paths(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Where paths may be: the ends, whether they reflect, and beyond what |x| an overflowing coefficient is excused."""
+    """Where paths may be: ends within ±HUGE, whether they reflect, and from what |x| on a coefficient may overflow."""
 
     left: float
     right: float
@@ -95,7 +98,7 @@ def _cause_of_loss(j, x, new, values, sums, limits):  # type: ignore[no-untyped-
     for row in range(values.shape[0]):
         if not math.isfinite(values[row, j]):
             return (COEFFICIENT_OVERFLOW, row) if abs(x[j]) > limits.far else (-1, row)
-    if not math.isfinite(new[j]):
+    if not abs(new[j]) <= HUGE:
         return OVERFLOW, 0
     if not limits.left <= new[j] <= limits.right:
         return LEFT_SUPPORT, 0

@@ -80,18 +80,12 @@ def flow_map(
     >>> np.round(flow.x * np.e, 8), np.round(flow.log_det, 8)
     (array([1., 2.]), array([-1., -1.]))
     """
-    if not isinstance(ode, Process) or not ode.is_ode:
-        raise InputError("flow_map needs an ODE", ode, "take the ODE of a diffusion: process.probability_flow(q)")
-    ito = ode.to_ito()
-    if {"absorbing", "periodic"} & set(ito.boundary):
-        raise InputError("flow_map supports natural and reflecting boundaries", ito.boundary, "declare one of them")
     times = _checked_span(t_span)
     check_number("rtol", rtol, at_least=1e-12, below=1e-2)
+    ito = _checked_flow(ode)
     points = check_points("x0", x0)
     start = points.ravel()
-    inside = np.isfinite(start) & (start >= ito.support[0]) & (start <= ito.support[1])
-    if not inside.all():
-        raise InputError(f"x0 must be finite and inside the support {ito.support}", float(start[~inside][0]), "move it")
+    _check_starts(start, ito.support)
     found = np.zeros((4, start.size))
     for a in range(0, start.size, CHUNK):
         part = start[a : a + CHUNK]
@@ -100,6 +94,20 @@ def flow_map(
         found[:, a : a + CHUNK] = *fine, *abs(fine - loose)
     x, jacobian, error, jacobian_error = (row.reshape(points.shape) for row in found)
     return FlowMap(x, jacobian, error, jacobian_error) if log_det else FlowMap(x, None, error, None)
+
+
+def _checked_flow(ode: Any) -> Process:
+    if not getattr(ode, "is_ode", False):
+        raise InputError("flow_map needs an ODE", ode, "take the ODE of a diffusion: process.probability_flow(q)")
+    if {"absorbing", "periodic"} & set(ode.boundary):
+        raise InputError("flow_map supports natural and reflecting boundaries", ode.boundary, "declare one of them")
+    return ode.to_ito()
+
+
+def _check_starts(start: np.ndarray, support: tuple[float, float]) -> None:
+    inside = np.isfinite(start) & (start >= support[0]) & (start <= support[1])
+    if not inside.all():
+        raise InputError(f"x0 must be finite and inside the support {support}", float(start[~inside][0]), "move it")
 
 
 def _checked_span(t_span: Any) -> tuple[float, float]:
@@ -119,11 +127,10 @@ def _solved(ito: Process, start: np.ndarray, times: tuple[float, float], rtol: f
 
     def velocity(t: float, y: np.ndarray) -> np.ndarray:
         v = ito.drift_coefficient.raw(y[:n], t)  # trial stages near a blow-up may overflow: the step is then refused
-        if not log_det:
-            return v
-        return np.concatenate([v, ito.drift_dx(y[:n], t) if np.isfinite(v).all() else np.full(n, np.nan)])
+        return np.concatenate([v, _slope(ito, y[:n], t)]) if log_det else v
 
-    scale = float(np.abs(start).max()) or 1.0
+    largest = float(np.abs(start).max())
+    scale = largest if largest > 0.0 else 1.0
     y0 = np.concatenate([start, np.zeros(n)]) if log_det else start
     # SciPy bounds the root mean square over the entries; divided by sqrt(entries) it bounds every one
     tight = max(rtol / math.sqrt(y0.size), 3e-14)
@@ -134,6 +141,14 @@ def _solved(ito: Process, start: np.ndarray, times: tuple[float, float], rtol: f
         raise _unfinished(ito, start, float(found.t[-1]), found.y[:n, -1], times)
     end = found.y[:, -1]
     return np.array([end[:n], end[n:] if log_det else np.zeros(n)])
+
+
+def _slope(ito: Process, x: np.ndarray, t: float) -> np.ndarray:
+    """v'(x, t), or NaN where a trial stage went astray, so that the step is refused."""
+    try:
+        return ito.drift_dx(x, t)
+    except CoefficientError:
+        return np.full(x.size, np.nan)
 
 
 def _check_inside(ito: Process, start: np.ndarray, t: np.ndarray, x: np.ndarray) -> None:

@@ -25,8 +25,9 @@ class Moments:
         """Moments of `values` (..., n) along the last axis; n = 0 is allowed."""
         if values.shape[-1] == 0:
             return cls(0, np.zeros(values.shape[:-1]), np.zeros(values.shape[:-1]))
-        mean = values.mean(axis=-1)
-        return cls(values.shape[-1], mean, ((values - mean[..., None]) ** 2).sum(axis=-1))
+        with np.errstate(over="ignore"):  # Estimate refuses what is not finite
+            mean = values.mean(axis=-1)
+            return cls(values.shape[-1], mean, ((values - mean[..., None]) ** 2).sum(axis=-1))
 
     def merged(self, other: Moments) -> Moments:
         """Moments of both parts together."""

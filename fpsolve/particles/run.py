@@ -96,6 +96,8 @@ class Store(NamedTuple):
 class Run:
     """Everything that the tasks of one `simulate` share."""
 
+    n_paths: int
+    path_steps: float
     segments: Sequence[Segment]
     save_at: np.ndarray
     keep: str
@@ -103,7 +105,6 @@ class Run:
     coefficients: Sequence[Coefficient]
     blocks: Sequence[Block]
     limits: Limits
-    n_paths: int
     observables: Mapping[str, Binding]
     coupled: bool
     store: Store
@@ -231,7 +232,8 @@ def _observed(name: str, fn: Binding, x: np.ndarray, t: float) -> np.ndarray:
     if x.size == 0:
         return x
     try:
-        result = fn(x=x.copy(), t=t)
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            result = fn(x=x.copy(), t=t)
     except BaseException as exception:
         exception.add_note(f"raised by observable {name!r} in simulate at t={t:.6g}")
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -12,21 +11,19 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
-from fpsolve.errors import InputError, check_choice, check_count, check_t_span, check_times
-from fpsolve.kernels.stepping import Limits
+from fpsolve.errors import InputError, check_choice, check_count, check_t_span
 from fpsolve.particles import workers
 from fpsolve.particles.ensemble import Ensemble, estimate_of
 from fpsolve.particles.moments import Moments
-from fpsolve.particles.plan import segments
-from fpsolve.particles.run import Report, Run, Store
-from fpsolve.problem.coefficient import COMPILE_FROM, Binding, Coefficient
+from fpsolve.particles.run import Report, Run
+from fpsolve.particles.setup import ROWS, prepared
+from fpsolve.problem.coefficient import COMPILE_FROM, Coefficient
 from fpsolve.problem.density import as_law
 from fpsolve.problem.estimate import Estimate
 from fpsolve.problem.process import Process
 from fpsolve.problem.streams import Stream, as_stream
 
 SCHEMES = ("euler-maruyama",)
-KEEP = ("none", "final", "saved")
 START_CHUNK = 2**16  # paths whose starts come from one generator
 
 
@@ -52,7 +49,7 @@ def simulate(
     ----------
     process : SDE or ODE
         Converted to Itô form. Reflecting ends fold a path back; a path that leaves the support through a natural
-        end, or overflows, is lost: NaN from then on, counted in `stats["lost"]`, and means are refused.
+        end, or passes 1e100, is lost: NaN from then on, counted in `stats["lost"]`, and means are refused.
     start : density
         Law at t_span[0], any fpsolve or SciPy density; PointMass(x) for a single point.
     t_span : (float, float)
@@ -108,78 +105,17 @@ def simulate(
     if not isinstance(process, Process):
         raise InputError("process must be an SDE or an ODE", process, "declare one: fps.SDE(drift, diffusion)")
     span = check_t_span(t_span)
-    check_count("n_paths", n_paths)
-    check_count("n_steps", n_steps)
     check_choice("scheme", scheme, SCHEMES)
-    check_choice("keep", keep, KEEP)
     if bias is not None:
         check_choice("bias", bias, ("halving",))
-    times = np.array(span[1:]) if save_at is None else check_times("save_at", save_at, span)
-    law, stream = as_law(start, "start"), as_stream(rng)
-    names = _checked_names(functionals)
-    watched = _bound_observables(observables, n_paths)
-    ito = process.to_ito()
-    coefficients = _coefficients(ito, functionals or {})
-    plan = segments(span, times, n_steps)
-    levels = 2 if bias else 1
-    rows = {"none": 0, "final": 1, "saved": times.size}[keep]
-    store = Store(np.empty((levels, rows, n_paths)), np.empty((levels, len(names), n_paths if keep != "none" else 0)))
-    work = float(n_paths) * sum(segment.steps for segment in plan) * (3 if bias else 1)
-    run = Run(
-        plan, times, keep, stream.key, coefficients, [c.block(work, span) for c in coefficients],
-        _limits(ito, law), n_paths, watched, bias is not None, store,
+    law, stream, ito = as_law(start, "start"), as_stream(rng), process.to_ito()
+    run = prepared(
+        ito, span, save_at, check_count("n_paths", n_paths), check_count("n_steps", n_steps),
+        keep=check_choice("keep", keep, ROWS), observables=observables, functionals=functionals,
+        key=stream.key, extent=max(1.0, *map(abs, law.quantile_span(1e-6))), coupled=bias is not None,
     )  # fmt: skip
     report = _executed(run, law, stream, ito.support, progress)
-    return _ensemble(run, report, names, span, work, time.perf_counter() - begun)
-
-
-def _checked_names(functionals: Any) -> list[str]:
-    rule = "functionals must be a dict from names to pairs (a, b)"
-    if functionals is not None and not isinstance(functionals, Mapping):
-        raise InputError(rule, functionals, 'write for instance {"work": (a, b)}, for ∫ a dt + ∫ b dW')
-    for name, pair in (functionals or {}).items():
-        if not isinstance(name, str) or not name.isidentifier() or name in ("x", "t"):
-            raise InputError("the name of a functional must be an identifier other than x and t", name, "rename it")
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise InputError(rule, {name: pair}, f"write {{{name!r}: (a, b)}}, with 0.0 for a missing part")
-    return list(functionals or {})
-
-
-def _bound_observables(observables: Any, n_paths: int) -> dict[str, Binding]:
-    if observables is not None and not isinstance(observables, Mapping):
-        raise InputError(
-            "observables must be a dict from names to functions of (x, t)",
-            observables,
-            'write for instance {"mean": lambda x: x}',
-        )
-    if observables and n_paths < 2:
-        raise InputError("observables need at least two paths, for their standard errors", n_paths, "raise n_paths")
-    return {name: Binding(f"observable {name!r}", fn, ("x", "t"), {}) for name, fn in (observables or {}).items()}
-
-
-def _coefficients(ito: Process, functionals: Mapping[str, tuple[Any, Any]]) -> list[Coefficient]:
-    found = [ito.drift_coefficient, ito.diffusion_coefficient]
-    for name, pair in functionals.items():
-        for part, kind in zip(pair, ("dt", "dW"), strict=True):
-            found.append(Coefficient(f"{kind} part of functional {name!r}", part, {}, ito.support))
-    return found
-
-
-def _limits(ito: Process, law: Any) -> Limits:
-    for side, kind in zip(("left", "right"), ito.boundary, strict=True):
-        if kind not in ("natural", "reflecting"):
-            raise InputError(
-                "simulate supports natural and reflecting boundaries",
-                f"{kind} on the {side}",
-                "use the grid engine for it",
-            )
-    largest = float(np.finfo(float).max)
-    left, right = ito.support
-    folds_left, folds_right = (
-        math.isfinite(end) and kind == "reflecting" for end, kind in zip(ito.support, ito.boundary, strict=True)
-    )
-    extent = max(1.0, *map(abs, law.quantile_span(1e-6)))
-    return Limits(max(left, -largest), min(right, largest), folds_left, folds_right, 100.0 * extent)
+    return _ensemble(run, report, list(functionals or {}), span, time.perf_counter() - begun)
 
 
 def _starts(law: Any, stream: Stream, support: tuple[float, float], n_paths: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -226,9 +162,7 @@ def _how(coefficient: Coefficient, how: str, work: float) -> str:
     return f"python: {coefficient.refusal() or few}"
 
 
-def _ensemble(
-    run: Run, report: Report, names: list[str], span: tuple[float, float], work: float, seconds: float
-) -> Ensemble:
+def _ensemble(run: Run, report: Report, names: list[str], span: tuple[float, float], seconds: float) -> Ensemble:
     lost, split = report.lost, 2 if run.coupled else 1
     sizes = [segment.step / split for segment in run.segments]
     steps = split * sum(segment.steps for segment in run.segments)
@@ -239,9 +173,9 @@ def _ensemble(
         "t_span": span,
         "steps": steps,
         "step_sizes": (min(sizes), max(sizes)),
-        "path_steps": int(work),
+        "path_steps": int(run.path_steps),
         "coefficients": {
-            c.what: _how(c, block.how, work) for c, block in zip(run.coefficients, run.blocks, strict=True)
+            c.what: _how(c, block.how, run.path_steps) for c, block in zip(run.coefficients, run.blocks, strict=True)
         },
         "functionals": {name: _functional_mean(report, m, route) for m, name in enumerate(names)},
         "lost": lost.stats,

@@ -9,21 +9,25 @@ from typing import Any
 import numpy as np
 
 from fpsolve.errors import DensityError, check_points, check_t_span, check_time
+from fpsolve.plotting import new_axes
 from fpsolve.problem.coefficient import Binding, checked_array
 from fpsolve.problem.density import Density
 from fpsolve.problem.grid import Grid
 from fpsolve.problem.law import Law
+from fpsolve.problem.mixtures import Empirical
 from fpsolve.problem.streams import as_stream
 
 
 class Evolution(ABC):
     """A path of densities q(x, t) over `t_span`.
 
+    `times` holds the only times at which it is known, or is None where any time in the span will do.
     `t` is one number inside `t_span`; `x` an array of any shape, and results have its shape. A subclass gives
     `at(t)`, the law at one time; everything else follows from it, or is overridden where more is known.
     """
 
     t_span: tuple[float, float]
+    times: np.ndarray | None = None
     grid: Grid | None = None
     process: Any = None
     initial: Law | None = None
@@ -126,6 +130,21 @@ class Evolution(ABC):
     def mass(self, t: float) -> float:
         """Total mass by quadrature."""
         return self.expect(np.ones_like, t)
+
+    def plot(self, ax: Any = None, times: Any = None) -> Any:
+        """Draw q(x, t) at a few times (five over the span unless given); return the axes."""
+        axes = new_axes(ax)
+        if times is None:
+            times = np.linspace(*self.t_span, 5) if self.times is None else self.times[:: max(1, self.times.size // 5)]
+        for t in times:
+            if isinstance(self.at(float(t)), Empirical):
+                continue
+            x = np.linspace(*self.span(float(t), 1e-4), 400)
+            axes.plot(x, self.pdf(x, float(t)), label=f"t = {t:.3g}")
+        axes.set_xlabel("x")
+        axes.set_ylabel("q(x, t)")
+        axes.legend()
+        return axes
 
     def sample(self, n: int, t: float, rng: Any = 0) -> np.ndarray:
         """Draw `n` values of X_t."""

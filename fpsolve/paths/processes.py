@@ -91,14 +91,18 @@ def sinh_ou(theta: float = 0.8, sigma: Any = 0.7, length: float = 1.0) -> SDE:
     if isinstance(sigma, numbers.Real):
         level = check_number("sigma", sigma, above=0.0)
         process = SDE(
-            lambda x: -theta * length * np.arcsinh(x / length) * np.sqrt(1 + (x / length) ** 2) + level**2 * x / (2 * length**2),
+            lambda x: (
+                -theta * length * np.arcsinh(x / length) * np.sqrt(1 + (x / length) ** 2)
+                + level**2 * x / (2 * length**2)
+            ),
             lambda x: level * np.sqrt(1 + (x / length) ** 2),
         )
         return _solved_by(process, SDE(lambda x: -theta * x, level), Sinh(length))
     noise = sigma
     process = SDE(
         lambda x, t: (
-            -theta * length * np.arcsinh(x / length) * np.sqrt(1 + (x / length) ** 2) + noise(t) ** 2 * x / (2 * length**2)
+            -theta * length * np.arcsinh(x / length) * np.sqrt(1 + (x / length) ** 2)
+            + noise(t) ** 2 * x / (2 * length**2)
         ),
         lambda x, t: noise(t) * np.sqrt(1 + (x / length) ** 2),
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fpsolve.errors import CoefficientError, InputError, UnknownName, check_choice
+from fpsolve.errors import CoefficientError, InputError, UnknownName, check_choice, check_number
 from fpsolve.kernels.coefficients import Block, NotCompiled, compile_block, constant_block, evaluate, python_block
 from fpsolve.problem.differences import differentiate
 
@@ -20,6 +20,14 @@ COMPILE_FROM = 10_000_000
 COMPILE_ELEMENTWISE_FROM = 500_000
 _PROBE_TIMES = (0.37, 0.0, 1.0, 0.73, 1.9, 3.3, 7.1, 20.3, -0.37)
 _PROBE_PARTS = np.array([0.13, 0.31, 0.47, 0.5, 0.62, 0.78, 0.91])
+
+
+class MachineCode:
+    """What numba made of a function, shared by the coefficients that differ only in their parameters."""
+
+    def __init__(self) -> None:
+        self.compiled: Any = None
+        self.refusal = ""
 
 
 class Binding:
@@ -59,7 +67,9 @@ def _signature_of(what: str, fn: Callable[..., Any]) -> Mapping[str, inspect.Par
         raise CoefficientError(rule, fn, "wrap it: lambda x, t: fn(x)") from None
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     if any(p.kind not in by_name for p in found.values()):
-        raise CoefficientError(rule, fn, "it takes *args, **kwargs or positional-only arguments; wrap it: lambda x, t: fn(x, t)")
+        raise CoefficientError(
+            rule, fn, "it takes *args, **kwargs or positional-only arguments; wrap it: lambda x, t: fn(x, t)"
+        )
     return found
 
 
@@ -68,7 +78,9 @@ def checked_array(what: str, result: Any, x: np.ndarray, t: float) -> np.ndarray
     array = np.asarray(result)
     if array.dtype.kind not in "biuf":
         raise CoefficientError(
-            f"the {what} must return real numbers", f"dtype {array.dtype} at t={t:g}", "return a float array shaped like x"
+            f"the {what} must return real numbers",
+            f"dtype {array.dtype} at t={t:g}",
+            "return a float array shaped like x",
         )
     if array.shape not in ((), x.shape):
         raise CoefficientError(
@@ -96,15 +108,18 @@ class Coefficient:
     """A real function of (x, t), usable from NumPy and, as a block, from every kernel."""
 
     def __init__(
-        self, what: str, source: Any, params: Mapping[str, float] | None = None, support: tuple[float, float] = (-np.inf, np.inf)
+        self,
+        what: str,
+        source: Any,
+        params: Mapping[str, float] | None = None,
+        support: tuple[float, float] = (-np.inf, np.inf),
     ) -> None:
         self.what, self.source, self.support = what, source, support
         self.constant: float | None = None
         self._elementwise = False
-        self._compiled: Any = None
-        self._compile_refusal = ""
+        self._machine = MachineCode()
         self.params = dict(params or {})
-        if isinstance(source, numbers.Real) and not isinstance(source, bool) or _is_scalar_array(source):
+        if (isinstance(source, numbers.Real) and not isinstance(source, bool)) or _is_scalar_array(source):
             self.constant = float(source)
             if not math.isfinite(self.constant):
                 raise CoefficientError(f"the {what} must be finite", self.constant, "give a finite number")
@@ -133,8 +148,8 @@ class Coefficient:
         return set() if self.binding is None else set(self.binding.constants) & set(self.params)
 
     def share_machine_code(self, other: Coefficient) -> None:
-        """Use what was compiled for `other`, the same function with other parameter values."""
-        self._compiled, self._compile_refusal = other._compiled, other._compile_refusal
+        """Share what is or will be compiled for `other`, the same function with other parameter values."""
+        self._machine = other._machine
 
     def resolved(self) -> Any:
         """Return the source with its parameters bound, fit to declare another coefficient."""
@@ -216,7 +231,9 @@ class Coefficient:
         if self._elementwise:
             return
         order = np.array([4, 2, 6, 0, 5, 1, 3])
-        spread = 64 * _resolution(self.binding(x=points, t=t)) * np.abs(values).max()  # type: ignore[misc]
+        with np.errstate(all="ignore"):
+            resolution = _resolution(self.binding(x=points, t=t))  # type: ignore[misc]
+        spread = 64 * resolution * np.abs(values).max()
         rearranged = self.raw(points[order], t)
         fewer = self.raw(points[:3], t)
         if np.abs(rearranged - values[order]).max() > spread or np.abs(fewer - values[:3]).max() > spread:
@@ -240,16 +257,17 @@ class Coefficient:
     def _compiled_block(self, t_span: tuple[float, float]) -> Block | None:
         names = list(inspect.signature(self.source).parameters)
         values = {k: v for k, v in self.binding.constants.items() if isinstance(v, numbers.Real)}  # type: ignore[union-attr]
-        if self._compiled is None and not self._compile_refusal:
+        machine = self._machine
+        if machine.compiled is None and not machine.refusal:
             passed = [name for name in names if name in ("x", "t") or name in values]
             try:
-                self._compiled = compile_block(self.source, passed, list(values))
+                machine.compiled = compile_block(self.source, passed, list(values))
             except NotCompiled as refusal:
-                self._compile_refusal = str(refusal)
-        if self._compiled is None:
+                machine.refusal = str(refusal)
+        if machine.compiled is None:
             return None
-        numbers_in_order = np.array([*values.values(), 0.0] if not values else list(values.values()), dtype=float)
-        block = Block(self._compiled.address, numbers_in_order, "compiled", self._compiled)
+        # numba wants at least one parameter to point at
+        block = Block(machine.compiled.address, np.array(list(values.values()) or [0.0]), "compiled", machine.compiled)
         return block if self._agrees_with_python(block, t_span) else None
 
     def _agrees_with_python(self, block: Block, t_span: tuple[float, float]) -> bool:
@@ -269,7 +287,7 @@ class Coefficient:
 
     def refusal(self) -> str:
         """Why the function is not compiled, or an empty string."""
-        return self._compile_refusal
+        return self._machine.refusal
 
 
 def _is_scalar_array(source: Any) -> bool:
@@ -293,13 +311,15 @@ def probe_points(support: tuple[float, float]) -> np.ndarray:
     return -1.7 + 3.4 * _PROBE_PARTS
 
 
-def checked_params(params: Mapping[str, Any] | None, used: set[str]) -> dict[str, float]:
-    """Return the parameters as floats; each must be read by some coefficient."""
-    values: dict[str, float] = {}
-    for name, value in (params or {}).items():
-        if name not in used:
-            check_choice("a parameter", name, used or {"(this process reads no parameters)"})
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-            raise InputError(f"parameter {name} must be a finite number", value, "give one float")
-        values[name] = float(value)
-    return values
+def checked_params(params: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return the parameters as floats."""
+    given = {} if params is None else params
+    if not isinstance(given, Mapping):
+        raise InputError("params must map names to numbers", given, "write for instance params={'k': 1.0}")
+    return {name: check_number(f"parameter {name}", value) for name, value in given.items()}
+
+
+def check_params_used(params: Mapping[str, float], used: set[str]) -> None:
+    """Refuse a parameter that no coefficient reads."""
+    for name in params:
+        check_choice("a parameter", name, used or {"(this process reads no parameters)"})

@@ -104,7 +104,8 @@ class Density(Declared, Law):
             raise DensityError(
                 "a density must integrate to one within 1e-8",
                 f"an integral of {integral:.12g}",
-                "correct the constant, or write fps.Unnormalized(logpdf, support=...).normalized()",
+                "correct the constant, or write fps.Unnormalized(logpdf, support=...).normalized(); "
+                "if the constant is right, a narrow mode was missed: give modes=[x]",
             )
         self._remember(_log_function=logpdf, _ends=ends, modes=places, _table=table)
 
@@ -160,8 +161,8 @@ class Unnormalized(Declared):
     Examples
     --------
     >>> rho = fps.Unnormalized(lambda x: -(x**2) / 2, support=(-np.inf, np.inf))
-    >>> round(rho.log_normalizer.value, 12) == round(np.log(2 * np.pi) / 2, 12), round(rho.normalized().var(), 10)
-    (True, 1.0)
+    >>> round(rho.log_normalizer.value, 9), round(rho.normalized().var(), 9)
+    (0.918938533, 1.0)
     """
 
     def __init__(

@@ -66,7 +66,9 @@ class Estimate:
             except (TypeError, ValueError):
                 raise InputError(f"Estimate {name} must be a real number or array", part, "convert it first") from None
             if not np.isfinite(array).all():
-                raise InputError(f"Estimate {name} must be finite", part, "do not report a failed computation as a figure")
+                raise InputError(
+                    f"Estimate {name} must be finite", part, "do not report a failed computation as a figure"
+                )
             if name != "value" and (array < 0).any():
                 raise InputError(f"Estimate {name} must not be negative", part, "give its size")
             object.__setattr__(self, name, float(array) if array.ndim == 0 else array)

@@ -15,6 +15,7 @@ from fpsolve.problem.differences import differentiate
 from fpsolve.problem.quadrature import PanelTable, checked, gauss_legendre, integrate_exp
 from fpsolve.problem.streams import as_stream
 
+_MANY = 64  # targets for which one table of a tail function is cheaper than bisecting each
 _TAIL_MATCH = 1e-13  # relative agreement of a tail probability at which a quantile counts as found
 
 
@@ -123,7 +124,7 @@ class Law(ABC):
         """Logarithm of the density, -inf where there is none."""
 
     def _landmarks(self) -> Sequence[float]:
-        """Points near which narrow modes are looked for."""
+        """Points near which narrow modes are looked for, or kinks."""
         return ()
 
     @cached_property
@@ -138,9 +139,16 @@ class Law(ABC):
     @pointwise
     def score(self, x: np.ndarray) -> np.ndarray:
         """Score ∂x log q(x); NaN where there is no density."""
-        length = np.diff(self._table.edges)[self._table.panel_of(x)]
-        with np.errstate(invalid="ignore"):
-            return differentiate(self.logpdf, x, support=self.support, length=length)[0]
+        edges, at = self._table.edges, self._table.panel_of(x)
+        slopes, errors = [], []
+        # one panel may be thin by accident, or wide where there is little mass although the score turns fast
+        for n, part in ((3, 1.0), (0, 1.0), (0, 1 / 16), (0, 1 / 256)):
+            length = part * (edges[np.minimum(at + n + 1, edges.size - 1)] - edges[np.maximum(at - n, 0)])
+            with np.errstate(invalid="ignore"):
+                slope, error = differentiate(self.logpdf, x, support=self.support, length=length)
+            slopes.append(slope)
+            errors.append(np.where(np.isnan(error), np.inf, error))
+        return np.take_along_axis(np.array(slopes), np.argmin(errors, axis=0)[None], axis=0)[0]
 
     @pointwise
     def cdf(self, x: np.ndarray) -> np.ndarray:
@@ -157,12 +165,13 @@ class Law(ABC):
         table = self._table
         below, above, edges = table.below(), table.above(), table.edges
         at = table.panel_of(x)
-        inside = np.clip(x, edges[0], edges[-1])
-        left = below[at] + gauss_legendre(self.logpdf, edges[at], inside)
-        right = above[at + 1] + gauss_legendre(self.logpdf, inside, edges[at + 1])
-        left[x <= self.support[0]], right[x >= self.support[1]] = 0.0, 0.0
-        small = left <= right
-        return np.where(small, left, np.maximum(1.0 - right, 0.0)), np.where(small, np.maximum(1.0 - left, 0.0), right)
+        from_left = below[at] <= above[at + 1]
+        start, inside = np.where(from_left, edges[at], edges[at + 1]), np.clip(x, edges[0], edges[-1])
+        parts = gauss_legendre(self.logpdf, np.minimum(start, inside), np.maximum(start, inside))
+        tail = np.where(from_left, below[at], above[at + 1]) + parts
+        tail[np.where(from_left, x <= self.support[0], x >= self.support[1])] = 0.0
+        other = np.maximum(1.0 - tail, 0.0)
+        return np.where(from_left, tail, other), np.where(from_left, other, tail)
 
     def logcdf(self, x: Any) -> Any:
         """Logarithm of the distribution function."""
@@ -198,7 +207,12 @@ class Law(ABC):
         else:
             at = np.searchsorted(self._table.below(), p, side="right") - 1
         # a law whose cdf is not the integral of its logpdf to the last digit needs a neighbour on both sides
-        return edges[np.clip(at - 1, 0, edges.size - 1)], edges[np.clip(at + 2, 0, edges.size - 1)]
+        low, high = edges[np.clip(at - 1, 0, edges.size - 1)], edges[np.clip(at + 2, 0, edges.size - 1)]
+        if p.size <= _MANY:
+            return low, high
+        cuts = edges[(edges >= low.min()) & (edges <= high.max())]
+        nodes = np.append((cuts[:-1, None] + np.diff(cuts)[:, None] * np.arange(16) / 16).ravel(), cuts[-1])
+        return narrow(self.sf if upper else self.cdf, nodes, p, low, high, upper)
 
     def _quantile(self, p: np.ndarray, upper: bool) -> np.ndarray:
         out = np.full(p.shape, self.support[1] if upper else self.support[0])
@@ -225,7 +239,7 @@ class Law(ABC):
         return masses
 
     def expect(self, fn: Callable[[np.ndarray], np.ndarray]) -> float:
-        """E fn(X) by quadrature for a smooth vectorised `fn`; ±inf or NaN where it diverges or its tail is unresolved."""
+        """E fn(X) by quadrature for a smooth vectorised `fn`; ±inf or NaN where its tail diverges or is unresolved."""
         table = self._table
         x, weights = table.nodes()
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -248,7 +262,7 @@ class Law(ABC):
     def var(self) -> float:
         """Variance, NaN or inf if it does not exist."""
         centre = self.mean()
-        return self.expect(lambda x: (x - centre) ** 2) if math.isfinite(centre) else math.nan
+        return self.expect(lambda x: (x - centre) ** 2) if math.isfinite(centre) else abs(centre)
 
     def std(self) -> float:
         """Standard deviation."""
@@ -258,6 +272,22 @@ class Law(ABC):
         """Draw `n` independent values; `rng` is a NumPy generator or a seed."""
         draws = generator_of(rng).random(check_count("n", n, at_least=0))
         return self.ppf(np.maximum(draws, 2.0**-54))
+
+
+def narrow(
+    tail: Callable[[np.ndarray], np.ndarray],
+    nodes: np.ndarray,
+    target: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    upper: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Narrow the brackets of many targets by one table of the tail function at increasing nodes."""
+    values = tail(nodes)
+    at = nodes.size - np.searchsorted(values[::-1], target) if upper else np.searchsorted(values, target)
+    low = np.maximum(low, np.where(at > 0, nodes[np.maximum(at - 1, 0)], low))
+    high = np.minimum(high, np.where(at < nodes.size, nodes[np.minimum(at, nodes.size - 1)], high))
+    return low, np.maximum(low, high)
 
 
 def solve_tail(

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fpsolve.errors import CoefficientError, InputError, check_choice, check_number, check_t_span
-from fpsolve.problem.coefficient import Coefficient, checked_params
+from fpsolve.errors import CoefficientError, InputError, check_choice, check_t_span
 from fpsolve.problem.boundary import check_natural_ends, checked_boundary, checked_support
+from fpsolve.problem.coefficient import Coefficient, checked_params
 from fpsolve.problem.maps import Map
 
 _PROBE_TIME = 0.37
@@ -37,7 +37,15 @@ class Process:
     latent: Latent | None
 
     def _declare(
-        self, what: str, drift: Any, diffusion: Any, calculus: str, support: Any, boundary: Any, params: Any, square_dx: Any
+        self,
+        what: str,
+        drift: Any,
+        diffusion: Any,
+        calculus: str,
+        support: Any,
+        boundary: Any,
+        params: Any,
+        square_dx: Any,
     ) -> None:
         set_ = object.__setattr__
         set_(self, "support", checked_support(support))
@@ -46,7 +54,11 @@ class Process:
         given = dict(params or {})
         set_(self, "drift_coefficient", Coefficient(what, drift, given, self.support))
         set_(self, "diffusion_coefficient", Coefficient("diffusion", diffusion, given, self.support))
-        set_(self, "_square_dx", None if square_dx is None else Coefficient("diffusion_squared_dx", square_dx, given, self.support))
+        set_(
+            self,
+            "_square_dx",
+            None if square_dx is None else Coefficient("diffusion_squared_dx", square_dx, given, self.support),
+        )
         parts = [self.drift_coefficient, self.diffusion_coefficient, self._square_dx]
         used = set().union(*(part.param_names() for part in parts if part is not None))
         set_(self, "params", checked_params(given, used))
@@ -55,7 +67,9 @@ class Process:
         check_natural_ends(self)
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a process is frozen; declare another one (p.with_params(...) changes parameters), not {name}=")
+        raise AttributeError(
+            f"a process is frozen; declare another one (p.with_params(...) changes parameters), not {name}="
+        )
 
     def drift(self, x: Any, t: float) -> np.ndarray:
         """Drift f(x, t) as declared, shape of x."""
@@ -193,7 +207,9 @@ class Process:
     def _velocity(self, x: np.ndarray, t: float, score: Callable[..., Any]) -> np.ndarray:
         if self.is_ode:
             return self.drift(x, t)
-        return self.drift(x, t) - 0.5 * self.diffusion_squared_dx(x, t) - 0.5 * self.diffusion_squared(x, t) * score(x, t)
+        return (
+            self.drift(x, t) - 0.5 * self.diffusion_squared_dx(x, t) - 0.5 * self.diffusion_squared(x, t) * score(x, t)
+        )
 
     def with_noise(self, gamma: Any, q: Any) -> SDE:
         """Return the process with noise γ(x, t) and the same marginals q: drift v + ½ ∂x γ² + ½ γ² s.
@@ -363,7 +379,10 @@ class ODE(Process):
     def with_params(self, **params: float) -> ODE:
         """Return the flow with some parameters changed; machine code is shared."""
         other = ODE(
-            self.drift_coefficient.source, support=self.support, boundary=self.boundary, params=_changed(self.params, params)
+            self.drift_coefficient.source,
+            support=self.support,
+            boundary=self.boundary,
+            params=_changed(self.params, params),
         )
         return _sharing_machine_code(self, other)
 

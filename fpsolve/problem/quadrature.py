@@ -25,6 +25,7 @@ _MAX_PANELS = 20_000
 _MAX_HALVINGS = 60
 _MAX_MODES = 64
 _EPS = float(np.finfo(float).eps)
+_NOISE = 1e-12  # relative size of differences of logarithms that are taken for rounding
 UNCERTAIN = 1e-6  # relative error of the whole integral above which it counts as not converged
 _MODE_FIX = "check the formula and the support; point out a narrow mode with modes=[x]"
 
@@ -146,7 +147,7 @@ def integrate_exp(log_function: LogFunction, support: tuple[float, float], hints
     support : (float, float)
         Ends, possibly infinite; integrable singularities are allowed at finite ends only.
     hints : sequence of float
-        Points near which narrow modes are to be searched.
+        Points near which narrow modes are to be searched, or kinks; panels end there.
 
     Raises
     ------
@@ -158,6 +159,10 @@ def integrate_exp(log_function: LogFunction, support: tuple[float, float], hints
     points = _scan_points(support, inner, hints)
     values = _scan(log_function, points)
     modes, heights, widths = _climb(log_function, points, values)
+    closer = _scan_points_near(modes, heights, widths, inner)
+    points, first = np.unique(np.concatenate([points, closer]), return_index=True)
+    values = np.concatenate([values, log_function(closer)])[first]
+    modes, heights, widths = _climb(log_function, points, values)
     if np.abs(modes).max() >= 0.5 * _FAR:
         _refuse_divergence(float(modes[np.abs(modes).argmax()]))
     sizes = heights + np.log(widths)
@@ -166,7 +171,7 @@ def integrate_exp(log_function: LogFunction, support: tuple[float, float], hints
     centre, width = float(modes[main]), float(widths[main])
     ladder = _ladder(support, inner, centre, width)
     near = np.array([-16.0, -4.0, -1.0, 0.0, 1.0, 4.0, 16.0])
-    cuts = np.unique(np.concatenate([ladder, (modes[:, None] + widths[:, None] * near).ravel()]))
+    cuts = np.unique(np.concatenate([ladder, hints, (modes[:, None] + widths[:, None] * near).ravel()]))
     cuts = cuts[(cuts >= ladder[0]) & (cuts <= ladder[-1])]
     low, high = _hull(log_function, points, values, cuts, shift)
     edges = np.unique(np.concatenate([[low], cuts[(cuts > low) & (cuts < high)], [high]]))
@@ -202,7 +207,9 @@ def _inner_ends(support: tuple[float, float]) -> tuple[float, float]:
 
 def _scan_points(support: tuple[float, float], inner: tuple[float, float], hints: Sequence[float]) -> np.ndarray:
     """Points on every scale around zero, the finite ends and the hints, and evenly over the middle."""
-    steps = np.geomspace(1e-14, 1e14, 1121)
+    steps = np.concatenate(
+        [np.geomspace(1e-14, 1e-3, 331), np.geomspace(1e-3, 1e6, 2161), np.geomspace(1e6, 1e14, 241)]
+    )
     signed = np.concatenate([-steps[::-1], [0.0], steps])
     finite = [end for end in support if math.isfinite(end)]
     beyond = np.geomspace(1e14, _FAR, 273)
@@ -210,6 +217,16 @@ def _scan_points(support: tuple[float, float], inner: tuple[float, float], hints
     parts += [centre + signed for centre in [0.0, *finite, *hints]]
     parts.append(np.linspace(*inner, 4001) if len(finite) == 2 else np.linspace(-50.0, 50.0, 4001) + sum(finite))
     points = np.unique(np.concatenate(parts))
+    return points[(points >= inner[0]) & (points <= inner[1])]
+
+
+def _scan_points_near(
+    modes: np.ndarray, heights: np.ndarray, widths: np.ndarray, inner: tuple[float, float]
+) -> np.ndarray:
+    """Points on the scales of the largest modes, where further modes are likely."""
+    steps = np.concatenate([np.linspace(0.05, 50.0, 1000), np.geomspace(50.0, 1e6, 1000)])
+    largest = np.argsort(-(heights + np.log(widths)), kind="stable")[:8]
+    points = np.concatenate([modes[i] + side * widths[i] * steps for i in largest for side in (-1.0, 1.0)])
     return points[(points >= inner[0]) & (points <= inner[1])]
 
 
@@ -230,6 +247,24 @@ def _scan(log_function: LogFunction, points: np.ndarray) -> np.ndarray:
     return values
 
 
+def _peaks(values: np.ndarray) -> np.ndarray:
+    """Indices of the local maxima that stand out of the rounding noise."""
+    peaks, best, floor, falling = [], 0, -math.inf, False
+    for i, value in enumerate(values.tolist()):
+        if falling:
+            floor = min(floor, value)
+            if value > floor + _NOISE * (1.0 + abs(value)):
+                best, falling = i, False
+        elif value > values[best]:
+            best = i
+        elif value < values[best] - _NOISE * (1.0 + abs(value)):
+            peaks.append(best)
+            floor, falling = value, True
+    if not falling:
+        peaks.append(best)
+    return np.array(peaks)
+
+
 def _climb(
     log_function: LogFunction, points: np.ndarray, values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -239,8 +274,7 @@ def _climb(
         found = log_function(x.ravel())
         return np.where(unusable(found), -math.inf, found).reshape(x.shape)
 
-    padded = np.concatenate([[-math.inf], np.where(unusable(values), -math.inf, values), [-math.inf]])
-    top = np.flatnonzero((padded[1:-1] > padded[:-2]) & (padded[1:-1] >= padded[2:]))
+    top = _peaks(np.where(unusable(values), -math.inf, values))
     top = top[np.argsort(-values[top], kind="stable")][:_MAX_MODES]
     left, right = points[np.maximum(top - 1, 0)], points[np.minimum(top + 1, points.size - 1)]
     reach = right - left

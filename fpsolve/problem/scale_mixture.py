@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from fpsolve.errors import DensityError, check_count, check_number
-from fpsolve.problem.law import Declared, Law, check_faces, generator_of, pointwise
+from fpsolve.problem.law import Declared, Law, check_faces, generator_of, narrow, pointwise
 
+_MANY = 64  # quantiles for which one table of the cdf is cheaper than bisecting each
 _BLOCK = 1 << 17  # entries of a points-by-components table that stay in the cache
 
 
@@ -84,7 +85,7 @@ class ScaleMixture(Declared, Law):
 
     @staticmethod
     def _kernel_interval(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Mass between a < b, where a is not above |b|."""
+        """Mass between a < b, where a ≤ 0."""
         raise NotImplementedError
 
     @staticmethod
@@ -168,14 +169,10 @@ class ScaleMixture(Declared, Law):
             part = slice(start, start + step)
             quantiles = m + s * z[part, None]
             low[part], high[part] = quantiles.min(axis=1), quantiles.max(axis=1)
-        if p.size > 64 and m.size > 8:  # one table of the cdf is cheaper than many bisections of each
+        if p.size > _MANY and m.size > 8:
             nodes = np.linspace(low.min(), high.max(), 1025)
-            values = self.sf(nodes)[::-1] if upper else self.cdf(nodes)
-            at = np.searchsorted(values, p)
-            near = (1024 - at, 1025 - at) if upper else (at - 1, at)
-            low = np.maximum(low, nodes[np.clip(near[0], 0, 1024)])
-            high = np.minimum(high, nodes[np.clip(near[1], 0, 1024)])
-        return low, np.maximum(low, high)
+            return narrow(self.sf if upper else self.cdf, nodes, p, low, high, upper)
+        return low, high
 
     def quantile_span(self, p: float) -> tuple[float, float]:
         """Finite (left, right) with cdf(left) ≤ p and sf(right) ≤ p: the outermost quantiles of the components."""

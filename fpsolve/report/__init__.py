@@ -1,0 +1,1 @@
+"""What a run leaves behind: results, the table and explanations on the terminal, and the JSON record."""

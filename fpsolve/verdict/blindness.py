@@ -8,7 +8,9 @@ from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.process import Process
 
 
-def blind_terms(process: Process | None, q: Evolution | None, t_span: tuple[float, float], times: np.ndarray) -> tuple[str, ...]:
+def blind_terms(
+    process: Process | None, q: Evolution | None, t_span: tuple[float, float], times: np.ndarray
+) -> tuple[str, ...]:
     """Return what this instance cannot see, in words."""
     found: list[str] = []
     if process is not None:
@@ -43,7 +45,9 @@ def _of_process(p: Process, q: Evolution | None, t_span: tuple[float, float], ti
         found.append("f'' (f' constant in x)")
     x = rows[0][1]
     early, late = (float(t) for t in t_span)
-    if np.array_equal(p.drift(x, early), p.drift(x, late)) and np.array_equal(p.diffusion(x, early), p.diffusion(x, late)):
+    if np.array_equal(p.drift(x, early), p.drift(x, late)) and np.array_equal(
+        p.diffusion(x, early), p.diffusion(x, late)
+    ):
         found.append("time dependence of f and g (autonomous)")
     return found
 

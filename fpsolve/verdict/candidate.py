@@ -36,7 +36,9 @@ class Ingredients:
 
     def _from_evolution(self, name: str, x: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
         if self._evolution is None:
-            raise InputError(f"the candidate names {name}, which this route does not know", name, "write it as a function of x, t")
+            raise InputError(
+                f"the candidate names {name}, which this route does not know", name, "write it as a function of x, t"
+            )
         if name != "s_dx":
             return self._evolution.with_error(_FROM_EVOLUTION[name], x, t)
         length = 0.3 * float(np.sqrt(self._evolution.var(t)))
@@ -48,7 +50,9 @@ class Ingredients:
         p = self._process
         if p is None:
             raise InputError(
-                f"the candidate names {name}, but only a path of densities was given", name, "pass the pair (process, q0)"
+                f"the candidate names {name}, but only a path of densities was given",
+                name,
+                "pass the pair (process, q0)",
             )
         known: Mapping[str, Callable[[], np.ndarray]] = {
             "f": lambda: p.drift(x, t),
@@ -97,7 +101,9 @@ class Candidate:
         with np.errstate(all="ignore"):
             values = np.array(checked_array(self.what, self._binding(**fields), x, t))
         if x.size and not np.isfinite(values).any():
-            raise CoefficientError(f"the {self.what} must be finite somewhere", values[0], "check it by hand at one point")
+            raise CoefficientError(
+                f"the {self.what} must be finite somewhere", values[0], "check it by hand at one point"
+            )
         return values
 
 

@@ -1,34 +1,34 @@
-"""The checks of fields and marginals: each builds its claim and lets the referees judge it."""
+"""The checks of fields: each builds its claim and lets the referees judge it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fpsolve.errors import InputError, check_choice, check_number
+from fpsolve.errors import InputError, check_choice
 from fpsolve.paths.evolution import Evolution
-from fpsolve.problem.density import as_law
 from fpsolve.problem.process import Process
-from fpsolve.problem.streams import Stream
-from fpsolve.verdict.blindness import blind_terms
 from fpsolve.verdict.candidate import Candidate, process_field
-from fpsolve.verdict.comparison import Nodes
-from fpsolve.verdict.decision import BUDGET, DETERMINISTIC_TOL, SAMPLING_TOL, Referee, judge
-from fpsolve.verdict.field_referees import (
-    FieldClaim,
-    IntegratedReferee,
-    PointwiseReferee,
-    flux_integrals,
-    score_integrals,
+from fpsolve.verdict.decision import BUDGET, SAMPLING_TOL
+from fpsolve.verdict.field_referees import FieldClaim, IntegratedReferee, flux_integrals, score_integrals
+from fpsolve.verdict.framing import (
+    NoiseInClock,
+    as_ode,
+    driven_flux,
+    field_claim,
+    field_of,
+    judge_claim,
+    pointwise_referees,
+    region_of,
+    scale_of,
+    tolerance_of,
+    weak_referees,
 )
-from fpsolve.verdict.marginal_referees import PropagationReferee, SampledMarginalReferee, TwoSampleReferee
-from fpsolve.verdict.sources import Problem, declare, sources_of
+from fpsolve.verdict.marginal_referees import SampledMarginalReferee
+from fpsolve.verdict.sources import declare, sources_of
 from fpsolve.verdict.verdict import Verdict
-from fpsolve.verdict.weak_referees import WeakFormReferee
-
-Field = tuple[np.ndarray, np.ndarray]
 
 
 def check_density(
@@ -84,11 +84,11 @@ def check_density(
     problem = declare(what, t_span, times)
     source = candidate.pdf if isinstance(candidate, Evolution) else candidate
     field = process_field("density", source) if isinstance(candidate, Evolution) else Candidate("density", source)
-    claim = FieldClaim("density", field, _field("pdf"), problem, _tolerance(tol), None, _region(region))
-    referees = _pointwise(claim)
+    claim = FieldClaim("density", field, field_of("pdf"), problem, tolerance_of(tol), None, region_of(region))
+    referees = pointwise_referees(claim)
     if problem.process is not None and problem.law is not None:
-        referees.append(SampledMarginalReferee.of_candidate(claim, _tolerance(tol, SAMPLING_TOL)))
-    return _judge("density", claim, referees, budget, seed)
+        referees.append(SampledMarginalReferee.of_candidate(claim, tolerance_of(tol, SAMPLING_TOL)))
+    return judge_claim("density", claim, referees, budget, seed)
 
 
 def check_score(
@@ -128,12 +128,12 @@ def check_score(
     'refuted'
     """
     problem = declare(what, t_span, times)
-    claim = _claim("score", candidate, _field("score"), problem, tol, scale, region)
-    referees = _pointwise(claim)
+    claim = field_claim("score", candidate, field_of("score"), problem, tol, scale, region)
+    referees = pointwise_referees(claim)
     if problem.process is None:
         referees += [IntegratedReferee(claim, s, score_integrals) for s in sources_of(problem)]
-    referees += _weak(claim, tol, "score")
-    return _judge("score", claim, referees, budget, seed)
+    referees += weak_referees(claim, tol, "score")
+    return judge_claim("score", claim, referees, budget, seed)
 
 
 def check_velocity(
@@ -169,16 +169,18 @@ def check_velocity(
     """
     problem = declare(what, t_span, times)
     if isinstance(candidate, Process):
-        flow = _as_ode(candidate)
+        flow = as_ode(candidate)
         field = process_field("velocity", flow.drift)
     else:
         field = Candidate("velocity", candidate)
-    claim = FieldClaim("velocity", field, _field("velocity"), problem, _tolerance(tol), _scale(scale), _region(region))
-    referees = _pointwise(claim)
+    claim = FieldClaim(
+        "velocity", field, field_of("velocity"), problem, tolerance_of(tol), scale_of(scale), region_of(region)
+    )
+    referees = pointwise_referees(claim)
     if problem.process is None:
         referees += [IntegratedReferee(claim, s, flux_integrals) for s in sources_of(problem)]
-    referees += _weak(claim, tol, "velocity")
-    return _judge("velocity", claim, referees, budget, seed)
+    referees += weak_referees(claim, tol, "velocity")
+    return judge_claim("velocity", claim, referees, budget, seed)
 
 
 def check_reverse(
@@ -234,222 +236,34 @@ def check_reverse(
         reverse = candidate.to_ito()
         own_clock: Callable[[float], float] = (lambda t: t) if sign < 0 else (lambda t: t1 - t)
         field = process_field("reverse drift", lambda x, t: reverse.drift(x, own_clock(t)))
-        noise = _in_clock(reverse, own_clock)
+        noise = NoiseInClock(reverse, own_clock)
     else:
         field = Candidate("reverse drift", candidate)
     # a drift written in the forward clock is minus the drift in the reversed clock
     claim = FieldClaim(
         "reverse drift",
         field,
-        _driven_flux(noise, orientation=-1.0, sign=sign),
+        driven_flux(noise, orientation=-1.0, sign=sign),
         problem,
-        _tolerance(tol),
-        _scale(scale),
-        _region(region),
+        tolerance_of(tol),
+        scale_of(scale),
+        region_of(region),
         orientation=-sign,
     )
-    referees = _pointwise(claim)
+    referees = pointwise_referees(claim)
     if noise is not forward and law == "path":
         noise_claim = FieldClaim(
             "noise g²",
             process_field("noise g²", noise.diffusion_squared),
             lambda q, nodes: (forward.diffusion_squared(nodes.x, nodes.t), np.zeros_like(nodes.x)),
             problem,
-            _tolerance(tol),
-            _scale(scale),
-            _region(region),
+            tolerance_of(tol),
+            scale_of(scale),
+            region_of(region),
         )
-        refuting = _judge("noise of the reversal", noise_claim, _pointwise(noise_claim), budget, seed)
+        refuting = judge_claim("noise of the reversal", noise_claim, pointwise_referees(noise_claim), budget, seed)
         if not refuting.confirmed:
             return refuting
     if noise is forward:
-        referees += _weak(claim, tol, "reverse drift", sign)
-    return _judge("reverse drift" if law == "path" else "reverse drift (marginals)", claim, referees, budget, seed)
-
-
-def check_drift(
-    q: Any,
-    candidate_process: Any,
-    *,
-    t_span: Any = None,
-    times: Any = None,
-    region: Any = None,
-    tol: float | None = None,
-    scale: float | None = None,
-    budget: float = BUDGET,
-    seed: int = 0,
-) -> Verdict:
-    """Does this process have the marginals q?
-
-    First the flux defect is examined without solving anything: f̂ q - ½ ∂x(ĝ² q) must equal -∂t F. Then the
-    candidate is propagated from q at the start of the span and compared with q.
-
-    Parameters
-    ----------
-    q : Evolution or (process, q0)
-        The marginals.
-    candidate_process : SDE or ODE
-        The process under examination.
-    t_span, times, region, tol, scale, budget, seed
-        As in `check_score`; the scale is that of the drift.
-
-    Examples
-    --------
-    >>> q = fps.path(lambda x, t: -(x - t)**2 / 2 - 0.5 * np.log(2 * np.pi), t_span=(0, 1))
-    >>> fps.check_drift(q, fps.ODE(1.0)).outcome, fps.check_drift(q, fps.ODE(0.9)).outcome
-    ('confirmed', 'refuted')
-    """
-    problem = declare(q, t_span, times)
-    return _marginals_of("drift for given marginals", problem, candidate_process, tol, scale, region, budget, seed)
-
-
-def check_same_marginals(
-    process_a: Any,
-    process_b: Any,
-    q0: Any,
-    t_span: Any,
-    *,
-    times: Any = None,
-    region: Any = None,
-    tol: float | None = None,
-    scale: float | None = None,
-    budget: float = BUDGET,
-    seed: int = 0,
-) -> Verdict:
-    """Do two processes that start from the same law have the same marginals?
-
-    Parameters
-    ----------
-    process_a, process_b : SDE or ODE
-        The two; the marginals of the first are the reference.
-    q0 : density
-        Law of both at t_span[0].
-    t_span, times, region, tol, scale, budget, seed
-        As in `check_drift`.
-
-    Examples
-    --------
-    >>> p, q0 = fps.processes.ou(1.0, 2**0.5), fps.Normal(0.5, 0.6)
-    >>> q = fps.exact_evolution(p, q0, (0, 1))
-    >>> fps.check_same_marginals(p, p.probability_flow(q), q0, (0, 1)).outcome
-    'confirmed'
-    """
-    for process in (process_a, process_b):
-        _as_process(process)
-    problem = declare((process_a, as_law(q0, "q0")), t_span, times)
-    return _marginals_of("same marginals", problem, process_b, tol, scale, region, budget, seed)
-
-
-def _marginals_of(
-    title: str, problem: Problem, process: Any, tol: Any, scale: Any, region: Any, budget: float, seed: int
-) -> Verdict:
-    candidate = _as_process(process).to_ito()
-    claim = FieldClaim(
-        "drift",
-        process_field("drift", candidate.drift_coefficient.raw),
-        _driven_flux(candidate, orientation=1.0, sign=1.0),
-        problem,
-        _tolerance(tol),
-        _scale(scale),
-        _region(region),
-    )
-    referees = _pointwise(claim)
-    sources = sources_of(problem)
-    referees += [PropagationReferee(candidate, source, claim) for source in sources[:1]]
-    sampling = _tolerance(tol, SAMPLING_TOL)
-    if problem.given is None and problem.process is not None and problem.law is not None:
-        referees.append(TwoSampleReferee(problem, problem.process, candidate, sampling))
-    else:
-        referees += [SampledMarginalReferee.of_process(problem, candidate, source, sampling) for source in sources[:1]]
-    return _judge(title, claim, referees, budget, seed)
-
-
-def _field(name: str) -> Callable[[Evolution, Nodes], Field]:
-    return lambda q, nodes: q.with_error(name, nodes.x, nodes.t)
-
-
-def _driven_flux(noise: Process, *, orientation: float, sign: float) -> Callable[[Evolution, Nodes], Field]:
-    """Drift that must go with this noise to carry `orientation` times the flux J: b = ±J/q + ½ ∂x γ² + ½ γ² s."""
-
-    def truth(q: Evolution, nodes: Nodes) -> Field:
-        x, t = nodes.x, nodes.t
-        velocity, velocity_error = q.with_error("velocity", x, t)
-        if noise.is_ode:
-            return sign * orientation * velocity, velocity_error
-        score, score_error = q.with_error("score", x, t)
-        g2 = noise.diffusion_squared(x, t)
-        drift = orientation * velocity + 0.5 * noise.diffusion_squared_dx(x, t) + 0.5 * g2 * score
-        return sign * drift, velocity_error + 0.5 * g2 * score_error + 1e-11 * np.abs(drift)
-
-    return truth
-
-
-class _in_clock(Process):
-    """Noise of a process read at another time."""
-
-    def __init__(self, process: Process, clock: Callable[[float], float]) -> None:
-        object.__setattr__(self, "_inner", process)
-        object.__setattr__(self, "_clock", clock)
-        object.__setattr__(self, "diffusion_coefficient", process.diffusion_coefficient)
-
-    def diffusion_squared(self, x: Any, t: float) -> np.ndarray:
-        """g² at the other time."""
-        return self._inner.diffusion_squared(x, self._clock(t))  # type: ignore[attr-defined]
-
-    def diffusion_squared_dx(self, x: Any, t: float, order: int = 1) -> np.ndarray:
-        """∂x g² at the other time."""
-        return self._inner.diffusion_squared_dx(x, self._clock(t), order)  # type: ignore[attr-defined]
-
-
-def _claim(quantity: str, candidate: Any, truth: Any, problem: Problem, tol: Any, scale: Any, region: Any) -> FieldClaim:
-    field = Candidate(quantity, candidate)
-    return FieldClaim(quantity, field, truth, problem, _tolerance(tol), _scale(scale), _region(region))
-
-
-def _pointwise(claim: FieldClaim) -> list[Referee]:
-    return [PointwiseReferee(claim, source) for source in sources_of(claim.problem)]
-
-
-def _weak(claim: FieldClaim, tol: float | None, kind: str, sign: float = 1.0) -> list[Referee]:
-    if claim.problem.process is None or claim.problem.law is None:
-        return []
-    return [WeakFormReferee(claim, kind, sign, _tolerance(tol, SAMPLING_TOL))]
-
-
-def _judge(title: str, claim: FieldClaim, referees: Sequence[Referee], budget: float, seed: int) -> Verdict:
-    problem = claim.problem
-    sources = sources_of(problem)
-    seen = sources[0].evolution(1) if sources else None
-    blind = blind_terms(problem.process, seen, problem.t_span, problem.times)
-    where = "F, 1-F > 1e-6" if claim.region is None else f"{claim.region[0]:g} < x < {claim.region[1]:g}"
-    scope = f"{where} at t = {', '.join(f'{t:.3g}' for t in problem.times)}; outside not examined"
-    return judge(title, referees, Stream(seed), budget=check_number("budget", budget, above=0), blind_to=blind, scope=scope)
-
-
-def _as_process(value: Any) -> Process:
-    if not isinstance(value, Process):
-        raise InputError("the candidate must be a process", value, "wrap it: fps.SDE(drift, diffusion) or fps.ODE(velocity)")
-    return value
-
-
-def _as_ode(value: Process) -> Process:
-    if not value.is_ode:
-        raise InputError("a velocity has no noise", value, "pass an ODE, or use fps.check_drift for a process")
-    return value
-
-
-def _tolerance(tol: float | None, default: float = DETERMINISTIC_TOL) -> float:
-    return default if tol is None else check_number("tol", tol, above=0.0)
-
-
-def _scale(scale: float | None) -> float | None:
-    return None if scale is None else check_number("scale", scale, above=0.0)
-
-
-def _region(region: Any) -> tuple[float, float] | None:
-    if region is None:
-        return None
-    left, right = (check_number("region", end) for end in region)
-    if left >= right:
-        raise InputError("region must be a pair (left, right) with left < right", region, "swap the ends")
-    return left, right
+        referees += weak_referees(claim, tol, "reverse drift", sign)
+    return judge_claim("reverse drift" if law == "path" else "reverse drift (marginals)", claim, referees, budget, seed)

@@ -78,7 +78,9 @@ def claim(function: Callable[..., Verdict]) -> Claim:
     """
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in ("tol", "seed"):
-            raise ClaimError(f"a claim takes no arguments but tol and seed; {function.__name__} needs {name}. Fix: give it a default.")
+            raise ClaimError(
+                f"a claim takes no arguments but tol and seed; {function.__name__} needs {name}. Fix: give it a default."
+            )
     statement = inspect.cleandoc(function.__doc__ or function.__name__.replace("_", " "))
     return Claim(function.__name__.replace("_", "-"), statement, function)
 
@@ -106,5 +108,7 @@ def claims_in_file(file: str | Path) -> list[Claim]:
         sys.path.remove(folder)
     found = [value for value in vars(module).values() if isinstance(value, Claim)]
     if not found:
-        raise ClaimError(f"a claims file must hold claims; {path} has none. Fix: put @fps.claim above functions that return a Verdict.")
+        raise ClaimError(
+            f"a claims file must hold claims; {path} has none. Fix: put @fps.claim above functions that return a Verdict."
+        )
     return found

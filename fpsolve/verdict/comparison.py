@@ -58,12 +58,16 @@ def compare_field(
     noise = float(np.sqrt((nodes.mass * error**2).sum() / total))
     if scale is None and rms <= max(1e-9, 10 * noise):
         raise InputError(
-            f"the {quantity} vanishes at t={nodes.t:g}, so it has no size to compare with", rms, "give scale=, its natural size"
+            f"the {quantity} vanishes at t={nodes.t:g}, so it has no size to compare with",
+            rms,
+            "give scale=, its natural size",
         )
     gap = np.abs(values - truth)
     distance = float(np.sqrt((nodes.mass * gap**2).sum() / total))
     # a pointwise estimate can pass through zero, so neighbours and the mean error stand in
-    cover = np.convolve(np.pad(error, 6, mode="edge"), np.ones(13) / 13.0, mode="valid") * 3.0 + np.maximum(error, noise)
+    cover = np.convolve(np.pad(error, 6, mode="edge"), np.ones(13) / 13.0, mode="valid") * 3.0 + np.maximum(
+        error, noise
+    )
     worst = int(np.argmax(gap - cover))
     place = (float(nodes.x[worst]), nodes.t)
     supremum = Estimate(gap[worst] / rms, error=cover[worst] / rms, at=place, route="supremum")

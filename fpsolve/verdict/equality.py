@@ -44,7 +44,9 @@ class Route:
             return self.source
         result = self.source(self.effort, self._stream.child(self.name, self.effort))
         if not isinstance(result, Estimate):
-            raise ClaimError(f"route {self.name} must return an Estimate; got {result!r}. Fix: return fps.Estimate(value, error=...)")
+            raise ClaimError(
+                f"route {self.name} must return an Estimate; got {result!r}. Fix: return fps.Estimate(value, error=...)"
+            )
         return result
 
     @property
@@ -141,7 +143,10 @@ def _compare(a: Route, b: Route, tol: float, size: float, n_routes: int) -> Find
     # a difference in the last place of either value is rounding
     rounding = 4e-16 * size
     discrepancy = Estimate(
-        float(gap[worst]) / size, error=(float(error) + rounding) / size, std_error=float(std_error) / size, route="difference"
+        float(gap[worst]) / size,
+        error=(float(error) + rounding) / size,
+        std_error=float(std_error) / size,
+        route="difference",
     )
     decision = decide(discrepancy, tol, alpha)
     return Finding(f"{a.name} against {b.name}", f"{a.name}|{b.name}", "value", discrepancy, tol, alpha, decision)
@@ -159,5 +164,3 @@ def _verdict(title: str, findings: Sequence[Finding], routes: Sequence[Route], s
         outcome = INCONCLUSIVE
         note = f"the budget is spent; the bottleneck is {bottleneck.name}, and tol={reach:.1e} could have been decided"
     return Verdict(title, outcome, tuple(findings), spent, budget, note=note)
-
-

@@ -84,7 +84,9 @@ def summarised(gaps: Sequence[FieldGap], route: str, work: float, tolerance: flo
     worst = max(gaps, key=lambda g: g.distance + g.error)
     sup = max((g.supremum for g in gaps), key=lambda s: float(s.value) - float(s.error))
     refuted_by_sup = float(sup.value) - float(sup.error) > tolerance
-    profile = tuple({"t": g.t, "distance": g.distance, "error": g.error, "supremum": float(g.supremum.value)} for g in gaps)
+    profile = tuple(
+        {"t": g.t, "distance": g.distance, "error": g.error, "supremum": float(g.supremum.value)} for g in gaps
+    )
     place = worst.supremum.at
     estimate = Estimate(worst.distance, error=worst.error, at=place, route=route)
     reason = ""
@@ -126,7 +128,9 @@ def _candidate_on_panels(claim: FieldClaim, q: Evolution, x: np.ndarray, t: floa
     return claim.candidate(ingredients, x.ravel(), t)[0].reshape(x.shape)
 
 
-def _panel_gap(claim: FieldClaim, t: float, centres: np.ndarray, mass: np.ndarray, gap: np.ndarray, field: np.ndarray, error: Any) -> FieldGap:
+def _panel_gap(
+    claim: FieldClaim, t: float, centres: np.ndarray, mass: np.ndarray, gap: np.ndarray, field: np.ndarray, error: Any
+) -> FieldGap:
     nodes = Nodes(t, centres, mass, mass)
     return compare_field(nodes, field + gap, field, np.broadcast_to(error, gap.shape), claim.scale, claim.quantity)
 

@@ -18,6 +18,7 @@ from fpsolve.problem.mixtures import Empirical
 from fpsolve.problem.process import Process
 
 CLOSED_FORM, GRID, PARTICLES, GIVEN = "closed form", "grid", "particles", "given path"
+CHARACTERISTICS = "characteristics"
 _DEFAULT_TIMES = (0.1, 0.35, 0.65, 0.9)
 
 
@@ -49,21 +50,29 @@ def declare(what: Any, t_span: Any, times: Any) -> Problem:
             raise InputError("t_span must lie within that of the evolution", span, f"use a part of {what.t_span}")
         starts_there = span[0] == what.t_span[0] and what.process is not None and what.initial is not None
         process, law = (what.process, what.initial) if starts_there else (None, None)
-        return Problem(process, law, what, span, _times(times, span))
+        return Problem(process, law, what, span, _times(times, span, what.times))
     if isinstance(what, tuple) and len(what) == 2 and isinstance(what[0], Process):
         if t_span is None:
             raise InputError("a pair (process, q0) needs the span of time", None, "give t_span=(t0, t1)")
         span = check_t_span(t_span)
         return Problem(what[0], as_law(what[1], "q0"), None, span, _times(times, span))
     raise InputError(
-        "the first argument must be an Evolution or a pair (process, q0)", what, "write for instance (sde, fps.Normal(0, 1))"
+        "the first argument must be an Evolution or a pair (process, q0)",
+        what,
+        "write for instance (sde, fps.Normal(0, 1))",
     )
 
 
-def _times(times: Any, span: tuple[float, float]) -> np.ndarray:
-    if times is None:
-        return span[0] + (span[1] - span[0]) * np.array(_DEFAULT_TIMES)
-    return check_times("times", times, span)
+def _times(times: Any, span: tuple[float, float], saved: np.ndarray | None = None) -> np.ndarray:
+    if times is not None:
+        return check_times("times", times, span)
+    wanted = span[0] + (span[1] - span[0]) * np.array(_DEFAULT_TIMES)
+    if saved is None:
+        return wanted
+    inside = saved[(saved > span[0]) & (saved <= span[1])]
+    if inside.size == 0:
+        raise InputError("the solution must be saved inside the span", saved, "solve again with t_eval= inside it")
+    return np.unique(inside[np.abs(inside[None, :] - wanted[:, None]).argmin(axis=1)])
 
 
 @dataclass(frozen=True)

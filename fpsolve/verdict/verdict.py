@@ -112,7 +112,9 @@ class Verdict:
 
     def __bool__(self) -> bool:
         if self.inconclusive:
-            raise Undecided(f"an inconclusive verdict is neither true nor false: {self.note or self.title}; look at .outcome")
+            raise Undecided(
+                f"an inconclusive verdict is neither true nor false: {self.note or self.title}; look at .outcome"
+            )
         return self.confirmed
 
     @property
@@ -188,7 +190,9 @@ class Verdict:
         for k, f in enumerate(self.findings):
             colour = {CONFIRMED: "tab:green", REFUTED: "tab:red"}.get(f.decision, "tab:orange")
             value = max(float(f.discrepancy.value), 1e-16)
-            axes.errorbar([value], [k], xerr=[[min(f.joint_error, 0.999 * value)], [f.joint_error]], fmt="o", color=colour)
+            axes.errorbar(
+                [value], [k], xerr=[[min(f.joint_error, 0.999 * value)], [f.joint_error]], fmt="o", color=colour
+            )
             axes.plot([f.tolerance] * 2, [k - 0.3, k + 0.3], color="black")
         axes.set_xscale("log")
         axes.set_yticks(range(len(self.findings)), list(self.routes))
@@ -206,7 +210,8 @@ def _explain_finding(f: Finding) -> list[str]:
     lines = [line]
     if f.supremum is not None and f.supremum.at is not None and f.decision == REFUTED:
         x, t = f.supremum.at
-        lines.append(f"    largest at x = {x:.4g}, t = {t:.4g}: {float(f.supremum.value):.2e} of the field's rms")
+        unit = "max q" if f.quantity == "density" else "the field's rms"
+        lines.append(f"    largest at x = {x:.4g}, t = {t:.4g}: {float(f.supremum.value):.2e} of {unit}")
     if f.reason:
         lines.append(f"    {f.reason}")
     return lines

@@ -1,0 +1,120 @@
+"""How a claim is framed: tolerances, region, the truth of each field, and the referees that apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fpsolve.errors import InputError, check_number
+from fpsolve.paths.evolution import Evolution
+from fpsolve.problem.process import Process
+from fpsolve.problem.streams import Stream
+from fpsolve.verdict.blindness import blind_terms
+from fpsolve.verdict.candidate import Candidate
+from fpsolve.verdict.comparison import Nodes
+from fpsolve.verdict.decision import DETERMINISTIC_TOL, SAMPLING_TOL, Referee, judge
+from fpsolve.verdict.field_referees import FieldClaim, PointwiseReferee
+from fpsolve.verdict.sources import Problem, sources_of
+from fpsolve.verdict.verdict import Verdict
+from fpsolve.verdict.weak_referees import WeakFormReferee
+
+Field = tuple[np.ndarray, np.ndarray]
+
+
+def field_of(name: str) -> Callable[[Evolution, Nodes], Field]:
+    return lambda q, nodes: q.with_error(name, nodes.x, nodes.t)
+
+
+def driven_flux(noise: Process, *, orientation: float, sign: float) -> Callable[[Evolution, Nodes], Field]:
+    """Drift that must go with this noise to carry `orientation` times the flux J: b = ±J/q + ½ ∂x γ² + ½ γ² s."""
+
+    def truth(q: Evolution, nodes: Nodes) -> Field:
+        x, t = nodes.x, nodes.t
+        velocity, velocity_error = q.with_error("velocity", x, t)
+        if noise.is_ode:
+            return sign * orientation * velocity, velocity_error
+        score, score_error = q.with_error("score", x, t)
+        g2 = noise.diffusion_squared(x, t)
+        drift = orientation * velocity + 0.5 * noise.diffusion_squared_dx(x, t) + 0.5 * g2 * score
+        return sign * drift, velocity_error + 0.5 * g2 * score_error + 1e-11 * np.abs(drift)
+
+    return truth
+
+
+class NoiseInClock(Process):
+    """Noise of a process read at another time."""
+
+    def __init__(self, process: Process, clock: Callable[[float], float]) -> None:
+        object.__setattr__(self, "_inner", process)
+        object.__setattr__(self, "_clock", clock)
+        object.__setattr__(self, "diffusion_coefficient", process.diffusion_coefficient)
+
+    def diffusion_squared(self, x: Any, t: float) -> np.ndarray:
+        """g² at the other time."""
+        return self._inner.diffusion_squared(x, self._clock(t))  # type: ignore[attr-defined]
+
+    def diffusion_squared_dx(self, x: Any, t: float, order: int = 1) -> np.ndarray:
+        """∂x g² at the other time."""
+        return self._inner.diffusion_squared_dx(x, self._clock(t), order)  # type: ignore[attr-defined]
+
+
+def field_claim(
+    quantity: str, candidate: Any, truth: Any, problem: Problem, tol: Any, scale: Any, region: Any
+) -> FieldClaim:
+    field = Candidate(quantity, candidate)
+    return FieldClaim(quantity, field, truth, problem, tolerance_of(tol), scale_of(scale), region_of(region))
+
+
+def pointwise_referees(claim: FieldClaim) -> list[Referee]:
+    return [PointwiseReferee(claim, source) for source in sources_of(claim.problem)]
+
+
+def weak_referees(claim: FieldClaim, tol: float | None, kind: str, sign: float = 1.0) -> list[Referee]:
+    if claim.problem.process is None or claim.problem.law is None:
+        return []
+    return [WeakFormReferee(claim, kind, sign, tolerance_of(tol, SAMPLING_TOL))]
+
+
+def judge_claim(title: str, claim: FieldClaim, referees: Sequence[Referee], budget: float, seed: int) -> Verdict:
+    problem = claim.problem
+    sources = sources_of(problem)
+    seen = sources[0].evolution(1) if sources else None
+    blind = blind_terms(problem.process, seen, problem.t_span, problem.times)
+    where = "F, 1-F > 1e-6" if claim.region is None else f"{claim.region[0]:g} < x < {claim.region[1]:g}"
+    scope = f"{where} at t = {', '.join(f'{t:.3g}' for t in problem.times)}; outside not examined"
+    return judge(
+        title, referees, Stream(seed), budget=check_number("budget", budget, above=0), blind_to=blind, scope=scope
+    )
+
+
+def as_process(value: Any) -> Process:
+    if not isinstance(value, Process):
+        raise InputError(
+            "the candidate must be a process", value, "wrap it: fps.SDE(drift, diffusion) or fps.ODE(velocity)"
+        )
+    return value
+
+
+def as_ode(value: Process) -> Process:
+    if not value.is_ode:
+        raise InputError("a velocity has no noise", value, "pass an ODE, or use fps.check_drift for a process")
+    return value
+
+
+def tolerance_of(tol: float | None, default: float = DETERMINISTIC_TOL) -> float:
+    return default if tol is None else check_number("tol", tol, above=0.0)
+
+
+def scale_of(scale: float | None) -> float | None:
+    return None if scale is None else check_number("scale", scale, above=0.0)
+
+
+def region_of(region: Any) -> tuple[float, float] | None:
+    if region is None:
+        return None
+    left, right = (check_number("region", end) for end in region)
+    if left >= right:
+        raise InputError("region must be a pair (left, right) with left < right", region, "swap the ends")
+    return left, right

@@ -1,0 +1,125 @@
+"""check_drift and check_same_marginals: does a process have given marginals?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fpsolve.problem.density import as_law
+from fpsolve.verdict.candidate import process_field
+from fpsolve.verdict.decision import BUDGET, SAMPLING_TOL
+from fpsolve.verdict.field_referees import FieldClaim
+from fpsolve.verdict.framing import (
+    as_process,
+    driven_flux,
+    judge_claim,
+    pointwise_referees,
+    region_of,
+    scale_of,
+    tolerance_of,
+)
+from fpsolve.verdict.marginal_referees import (
+    PropagationReferee,
+    SampledMarginalReferee,
+    TransportReferee,
+    TwoSampleReferee,
+)
+from fpsolve.verdict.sources import Problem, declare, sources_of
+from fpsolve.verdict.verdict import Verdict
+
+
+def check_drift(
+    q: Any,
+    candidate_process: Any,
+    *,
+    t_span: Any = None,
+    times: Any = None,
+    region: Any = None,
+    tol: float | None = None,
+    scale: float | None = None,
+    budget: float = BUDGET,
+    seed: int = 0,
+) -> Verdict:
+    """Does this process have the marginals q?
+
+    First the flux defect is examined without solving anything: f̂ q - ½ ∂x(ĝ² q) must equal -∂t F. Then the
+    candidate is propagated from q at the start of the span and compared with q.
+
+    Parameters
+    ----------
+    q : Evolution or (process, q0)
+        The marginals.
+    candidate_process : SDE or ODE
+        The process under examination.
+    t_span, times, region, tol, scale, budget, seed
+        As in `check_score`; the scale is that of the drift.
+
+    Examples
+    --------
+    >>> q = fps.path(lambda x, t: -(x - t)**2 / 2 - 0.5 * np.log(2 * np.pi), t_span=(0, 1))
+    >>> fps.check_drift(q, fps.ODE(1.0)).outcome, fps.check_drift(q, fps.ODE(0.9)).outcome
+    ('confirmed', 'refuted')
+    """
+    problem = declare(q, t_span, times)
+    return _marginals_of("drift for given marginals", problem, candidate_process, tol, scale, region, budget, seed)
+
+
+def check_same_marginals(
+    process_a: Any,
+    process_b: Any,
+    q0: Any,
+    t_span: Any,
+    *,
+    times: Any = None,
+    region: Any = None,
+    tol: float | None = None,
+    scale: float | None = None,
+    budget: float = BUDGET,
+    seed: int = 0,
+) -> Verdict:
+    """Do two processes that start from the same law have the same marginals?
+
+    Parameters
+    ----------
+    process_a, process_b : SDE or ODE
+        The two; the marginals of the first are the reference.
+    q0 : density
+        Law of both at t_span[0].
+    t_span, times, region, tol, scale, budget, seed
+        As in `check_drift`.
+
+    Examples
+    --------
+    >>> p, q0 = fps.processes.ou(1.0, 2**0.5), fps.Normal(0.5, 0.6)
+    >>> q = fps.exact_evolution(p, q0, (0, 1))
+    >>> fps.check_same_marginals(p, p.probability_flow(q), q0, (0, 1)).outcome
+    'confirmed'
+    """
+    for process in (process_a, process_b):
+        as_process(process)
+    problem = declare((process_a, as_law(q0, "q0")), t_span, times)
+    return _marginals_of("same marginals", problem, process_b, tol, scale, region, budget, seed)
+
+
+def _marginals_of(
+    title: str, problem: Problem, process: Any, tol: Any, scale: Any, region: Any, budget: float, seed: int
+) -> Verdict:
+    candidate = as_process(process).to_ito()
+    claim = FieldClaim(
+        "drift",
+        process_field("drift", candidate.drift_coefficient.raw),
+        driven_flux(candidate, orientation=1.0, sign=1.0),
+        problem,
+        tolerance_of(tol),
+        scale_of(scale),
+        region_of(region),
+    )
+    referees = pointwise_referees(claim)
+    sources = sources_of(problem)
+    propagated = TransportReferee if candidate.is_ode else PropagationReferee
+    referees += [propagated(candidate, source, claim) for source in sources[:1]]
+    sampling = tolerance_of(tol, SAMPLING_TOL)
+    if problem.given is None and problem.process is not None and problem.law is not None:
+        referees.append(TwoSampleReferee(problem, problem.process, candidate, sampling))
+    else:
+        referees += [SampledMarginalReferee.of_process(problem, candidate, source, sampling) for source in sources[:1]]
+    return judge_claim(title, claim, referees, budget, seed)

@@ -1,0 +1,336 @@
+"""The grid solver against closed forms written here, against its own claims (order, positivity, mass), and bad input."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fpsolve as fps
+from fpsolve.grids.domain import initial_masses
+from fpsolve.grids.extrapolation import interpolate, positive_masses, refine_once
+from fpsolve.grids.scheme import Schedule, Stepper
+
+WEIGHTS, MEANS, STDS = np.array([0.3, 0.7]), np.array([-2.0, 1.0]), np.array([0.5, 0.3])
+LAW = fps.GaussianMixture(WEIGHTS, MEANS, STDS)
+OU = fps.SDE(lambda x: -x, 2**0.5)
+
+
+def mixture(x: np.ndarray, means: np.ndarray, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log q, score, and posterior weights of a Gaussian mixture."""
+    parts = np.log(WEIGHTS) - 0.5 * (x[:, None] - means) ** 2 / variances - 0.5 * np.log(2 * np.pi * variances)
+    log_q = np.logaddexp.reduce(parts, axis=1)
+    share = np.exp(parts - log_q[:, None])
+    return log_q, (share * (means - x[:, None]) / variances).sum(axis=1), share
+
+
+def ou_exact(theta: float, sigma: float) -> Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(log q, score, velocity) of dX = -theta X dt + sigma dW from LAW."""
+
+    def at(x: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        a = np.exp(-theta * t)
+        log_q, score, _ = mixture(x, MEANS * a, STDS**2 * a**2 + sigma**2 / (2 * theta) * (1 - a**2))
+        return log_q, score, -theta * x - 0.5 * sigma**2 * score
+
+    return at
+
+
+def sinh_exact(length: float) -> Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The same for X = L sinh(Y/L), Y with theta = 0.8, sigma = 0.7."""
+
+    def at(x: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        slope = np.sqrt(1 + (x / length) ** 2)
+        log_q, score, velocity = ou_exact(0.8, 0.7)(length * np.arcsinh(x / length), t)
+        return log_q - np.log(slope), score / slope - x / length**2 / slope**2, velocity * slope
+
+    return at
+
+
+def linear_exact(x: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """dX = (-X + t) dt + (1 + t) dW: m' = -m + t, V' = -2V + (1 + t)^2, solved by hand."""
+    means = MEANS * np.exp(-t) + t - 1 + np.exp(-t)
+    variances = STDS**2 * np.exp(-2 * t) + 0.5 * (1 + t) ** 2 - 0.5 * (1 + t) + 0.25 - 0.25 * np.exp(-2 * t)
+    log_q, score, _ = mixture(x, means, variances)
+    return log_q, score, -x + t - 0.5 * (1 + t) ** 2 * score
+
+
+def sinh_process(length: float) -> fps.SDE:
+    return fps.SDE(
+        lambda x: -0.8 * length * np.arcsinh(x / length) * np.sqrt(1 + (x / length) ** 2) + 0.49 * x / (2 * length**2),
+        lambda x: 0.7 * np.sqrt(1 + (x / length) ** 2),
+    )
+
+
+CASES = {
+    "OU": (OU, LAW, ou_exact(1.0, 2**0.5)),
+    "SinhOU(1)": (sinh_process(1.0), fps.Pushforward(LAW, fps.maps.Sinh(1.0)), sinh_exact(1.0)),
+    "SinhOU(25)": (sinh_process(25.0), fps.Pushforward(LAW, fps.maps.Sinh(25.0)), sinh_exact(25.0)),
+    "linear": (fps.SDE(lambda x, t: -x + t, lambda t: 1 + t), LAW, linear_exact),
+}
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def solved(request: pytest.FixtureRequest) -> tuple[fps.Evolution, Callable]:
+    process, law, exact = CASES[request.param]
+    return fps.solve_fokker_planck(process, law, (0, 1), t_eval=[0, 0.1, 0.5, 1.0]), exact
+
+
+@pytest.mark.parametrize("t", [0.1, 0.5, 1.0])
+def test_errors_are_small_and_below_their_estimates(solved: tuple[fps.Evolution, Callable], t: float) -> None:
+    q, exact = solved
+    k = list(q.times).index(t)
+    x = np.linspace(*q.at(t).quantile_span(1e-6), 500)
+    log_q, score, velocity = exact(x, t)
+    pdf = np.exp(log_q)
+    assert abs(q.pdf(x, t) - pdf).max() / pdf.max() < min(q.error["pdf"].total[k], 1e-6)
+    weight = pdf * np.gradient(x)
+    for name, true in (("score", score), ("velocity", velocity)):
+        values, errors = q.with_error(name, x, t)
+        size = np.sqrt((weight * (values - true) ** 2).sum())
+        assert size < min(q.error[name].total[k], 1e-4)
+        assert size < np.sqrt((weight * errors**2).sum())
+        assert abs(values - true).max() < q.error[f"{name}_sup"].total[k]
+    values, errors = q.with_error("logpdf", x, t)
+    assert (abs(values - log_q) <= errors).mean() > 0.98
+    assert q.error["pdf"].worst <= 1e-6
+    assert "meets" in q.message
+
+
+def test_velocity_at_the_start_comes_from_the_first_steps(solved: tuple[fps.Evolution, Callable]) -> None:
+    q, exact = solved
+    x = np.linspace(*q.at(0.0).quantile_span(1e-3), 50)
+    values, errors = q.with_error("velocity", x, 0.0)
+    true = exact(x, 0.0)[2]
+    assert abs(values - true).max() < 1e-3 * abs(true).max()
+    assert (abs(values - true) <= errors + 1e-12).all()
+
+
+def test_mass_moments_and_law(solved: tuple[fps.Evolution, Callable]) -> None:
+    q, exact = solved
+    for t in (0.1, 1.0):
+        assert abs(q.mass(t) - 1) < 1e-13
+        assert (q.masses(t) >= 0).all()
+        law = q.at(t)
+        p = np.array([1e-10, 1e-3, 0.5, 0.9])
+        assert np.allclose(law.cdf(law.ppf(p)), p, rtol=1e-9)
+        left, right = q.span(t)
+        assert law.cdf(left) == pytest.approx(1e-6, rel=1e-3)
+        x = np.linspace(*law.quantile_span(1e-13), 40001)
+        pdf = np.exp(exact(x, t)[0])
+        assert q.mean(t) == pytest.approx(np.trapezoid(x * pdf, x), abs=1e-5)
+        assert q.fisher(t) == pytest.approx(np.trapezoid(exact(x, t)[1] ** 2 * pdf, x), rel=1e-5)
+        assert left > q.span(t, 1e-9)[0]
+
+
+def masses_after(process: fps.SDE, law: fps.Normal, grid: fps.Grid, times: np.ndarray) -> np.ndarray:
+    stepper = Stepper(process, (0.0, 1.0))
+    mass = initial_masses(law, grid)
+    stepper.run(mass, times, stepper.points(grid), np.zeros_like(mass))
+    return mass
+
+
+def raw_error(cells: int, steps: int) -> float:
+    """Error of F of the scheme without extrapolation, at faces that all grids have, for the OU process at t = 1/2."""
+    grid = fps.Grid(-6, 6, cells)
+    found = np.cumsum(masses_after(OU, fps.Normal(1.0, 0.6), grid, np.linspace(0, 0.5, steps + 1)))
+    a = np.exp(-0.5)
+    exact = scipy.stats.norm(a, np.sqrt(0.36 * a**2 + 1 - a**2)).cdf(grid.faces[1:])
+    return float((found - exact)[:: cells // 40].max())
+
+
+def test_raw_order_in_time_is_one() -> None:
+    changes = np.diff([raw_error(400, n) for n in (200, 400, 800)])
+    assert np.log2(changes[0] / changes[1]) == pytest.approx(1.0, abs=0.1)
+
+
+def test_raw_order_in_space_is_two() -> None:
+    changes = np.diff([raw_error(n, 100) for n in (80, 160, 320)])
+    assert np.log2(changes[0] / changes[1]) == pytest.approx(2.0, abs=0.1)
+
+
+@given(
+    step=st.floats(1e-8, 1e8),
+    roughness=st.floats(0, 1e3),
+    noise=st.floats(0, 50),
+    centre=st.floats(-3, 3),
+    std=st.floats(0.02, 1.0),
+)
+def test_masses_stay_positive_and_their_sum_stays_for_any_step(
+    step: float, roughness: float, noise: float, centre: float, std: float
+) -> None:
+    process = fps.SDE(lambda x: roughness * np.sign(np.sin(40 * x)), lambda x: noise * np.abs(np.cos(7 * x)))
+    mass = masses_after(process, fps.Normal(centre, std), fps.Grid(-4, 4, 100), step * np.arange(4.0))
+    assert (mass >= 0).all()
+    assert abs(mass.sum() - 1) < 1e-12
+
+
+def test_tails_keep_their_relative_accuracy() -> None:
+    """After one tiny step the mass of a far cell is that of the Taylor series, although it is 1e-60 of the total."""
+    grid = fps.Grid(-10, 10, 200)
+    start = initial_masses(fps.Normal(-6.0, 1.0), grid)
+    mass = masses_after(OU, fps.Normal(-6.0, 1.0), grid, np.array([0.0, 1e-12]))
+    assert start[-1] < 1e-50
+    assert np.allclose(mass, start, rtol=1e-7, atol=0)
+
+
+def test_equilibrium_stays() -> None:
+    """The normal law is the equilibrium of OU also on the grid: w is the exact potential difference on equal cells."""
+    grid = fps.Grid(-6, 6, 120)
+    stepper = Stepper(OU, (0.0, 1.0))
+    mass = np.exp(-0.5 * grid.x**2)
+    mass /= mass.sum()
+    after, change = mass.copy(), np.zeros_like(mass)
+    stepper.run(after, np.linspace(0, 10, 50), stepper.points(grid), change)
+    assert np.allclose(after, mass, rtol=1e-11, atol=0)
+
+
+def test_requested_times_are_landings() -> None:
+    times = np.array([0.1, 1 / 3, 0.7])
+    q = fps.solve_fokker_planck(OU, LAW, (0, 1), t_eval=times, rtol=1e-3)
+    assert (q.times == times).all()
+    schedule = Schedule(np.array([0.0, 0.3, 1.0]), np.array([1.2, -0.5]), np.array([3, 4]), np.array([1, 2]))
+    for k, factor in ((0, 1), (0, 4), (1, 2)):
+        fine, coarse = schedule.segment(k, 2 * factor), schedule.segment(k, factor)
+        assert np.allclose(fine[::2], coarse, rtol=1e-14)
+        assert (coarse[0], coarse[-1]) == (schedule.landings[k], schedule.landings[k + 1])
+
+
+def student_after(x: np.ndarray, t: float) -> np.ndarray:
+    """Density of the OU process from Student-t(3), by quadrature over the noise."""
+    a, s = np.exp(-t), np.sqrt(1 - np.exp(-2 * t))
+    nodes, weights = np.polynomial.legendre.leggauss(600)
+    z = 9 * nodes
+    kernel = 9 * weights * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    return (scipy.stats.t(3).pdf((x[:, None] - s * z) / a) / a * kernel).sum(axis=1)
+
+
+def test_heavy_tails_and_a_domain_that_is_too_narrow() -> None:
+    x = np.linspace(-7.5, 7.5, 201)
+    true = student_after(x, 1.0)
+    free = fps.solve_fokker_planck(OU, scipy.stats.t(3), (0, 1), t_eval=[1.0], rtol=1e-5)
+    assert abs(free.pdf(x, 1.0) - true).max() / true.max() < free.error["pdf"].worst < 1e-5
+    given_grid = fps.solve_fokker_planck(OU, scipy.stats.t(3), (0, 1), t_eval=[1.0], grid=fps.Grid(-8, 8, 400))
+    error = abs(given_grid.pdf(x, 1.0) - true).max() / true.max()
+    assert 1e-4 < error < given_grid.error["pdf"].domain[0]
+    assert given_grid.error["pdf"].main_cause == "domain"
+    assert "misses" in given_grid.message
+    assert (given_grid.grid.left, given_grid.grid.cells) == (-8, 400)
+
+
+def test_reflecting_box_against_its_cosine_series() -> None:
+    box = fps.SDE(0.0, 1.0, support=(0, 1), boundary="reflecting")
+    q0 = scipy.stats.beta(4, 3)
+    q = fps.solve_fokker_planck(box, q0, (0, 0.1), t_eval=[0.1])
+    x, k = np.linspace(0, 1, 101), np.arange(1, 30)
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    y = 0.5 * (nodes + 1)
+    modes = np.cos(np.pi * k[:, None] * y) @ (0.5 * weights * q0.pdf(y)) * np.exp(-((np.pi * k) ** 2) * 0.05)
+    true = 1 + 2 * np.cos(np.pi * np.outer(x, k)) @ modes
+    values, errors = q.with_error("pdf", x, 0.1)
+    assert (abs(values - true) <= errors).all()
+    assert abs(values - true).max() < 1e-6
+
+
+def test_pure_transport_declares_its_low_order() -> None:
+    q = fps.solve_fokker_planck(fps.ODE(lambda x: -x), fps.Normal(1, 0.5), (0, 1), t_eval=[1.0], rtol=3e-2)
+    x = np.linspace(-0.5, 1.2, 100)
+    true = fps.Normal(np.exp(-1), 0.5 * np.exp(-1)).pdf(x)
+    assert abs(q.pdf(x, 1.0) - true).max() / true.max() < q.error["pdf"].worst
+
+
+def test_outside_the_domain() -> None:
+    q = fps.solve_fokker_planck(OU, LAW, (0, 1), t_eval=[1.0], rtol=1e-4)
+    assert q.pdf(100.0, 1.0) == 0
+    assert q.logpdf(100.0, 1.0) == -np.inf
+    assert np.isinf(q.with_error("score", 100.0, 1.0)[1])
+    assert q.score(100.0, 1.0) < 0 < q.score(-100.0, 1.0)
+    assert q.flux(100.0, 1.0) == 0
+    assert (q.cdf([-100.0, 100.0], 1.0) == [0, 1]).all()
+
+
+def test_account_of_the_work(capsys: pytest.CaptureFixture) -> None:
+    q = fps.solve_fokker_planck(fps.processes.vp(), LAW, (0, 1), t_eval=[1.0], rtol=1e-3, progress=True)
+    assert "estimated error" in capsys.readouterr().err
+    assert q.stats["cell_steps"] < 2e6
+    assert q.stats["cells"] == [q.grid.cells // 4, q.grid.cells // 2, q.grid.cells]
+    assert q.stats["mass defect"] < 1e-13
+    assert q.stats["min q"] >= 0
+    assert set(q.stats["coefficients"].values()) <= {"python", "compiled", "constant"}
+
+
+@pytest.mark.parametrize(("drift", "span"), [(lambda x: x**3, (0, 2)), (lambda x: -(x**2), (0, 3))])
+def test_mass_that_leaves_in_finite_time(drift: Callable, span: tuple[float, float]) -> None:
+    with pytest.raises(fps.MassEscape) as caught:
+        fps.solve_fokker_planck(fps.SDE(drift, 0.5), fps.Normal(0, 1), span)
+    assert caught.value.side in ("left", "right")
+    assert 0 < caught.value.time < span[1]
+
+
+def test_a_coefficient_that_fails_on_the_way_is_named() -> None:
+    late = fps.SDE(lambda x, t: np.where(t > 0.5, np.nan, -x), 1.0)
+    with pytest.raises(fps.CoefficientError, match=r"drift must be finite.*t=0\.5"):
+        fps.solve_fokker_planck(late, LAW, (0, 1))
+
+    def broken(x: np.ndarray, t: float) -> np.ndarray:
+        if t > 0.5:
+            raise KeyError("late")
+        return -x
+
+    with pytest.raises(KeyError, match="late"):
+        fps.solve_fokker_planck(fps.SDE(broken, 1.0), LAW, (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"t_span": (1, 0)}, fps.InputError, "reverse"),
+        ({"t_span": (0, 0)}, fps.InputError, "empty"),
+        ({"t_eval": [0.5, 2.0]}, fps.InputError, "inside the span"),
+        ({"scheme": "robst"}, fps.UnknownName, "did you mean 'robust'"),
+        ({"rtol": 0.0}, fps.InputError, "rtol"),
+        ({"grid": (-8, 8)}, fps.InputError, r"fps\.Grid"),
+        ({"grid": fps.Grid(-1, 1, 100)}, fps.DensityError, r"mass 0\.5.*use a grid that covers"),
+        ({"q0": fps.PointMass(0.0)}, fps.InputError, "narrow"),
+        ({"q0": fps.Empirical([0.0, 1.0])}, fps.InputError, "KDE"),
+        ({"q0": [0.0, 1.0, 2.0]}, fps.InputError, "KDE"),
+        ({"process": lambda x: -x}, fps.InputError, r"fps\.SDE"),
+        ({"process": fps.SDE(-1.0, 1.0, support=(0, np.inf), boundary="absorbing")}, fps.InputError, "reflecting"),
+        ({"process": fps.SDE(-1.0, 1.0, support=(0, np.inf), boundary="reflecting")}, fps.DensityError, "support"),
+    ],
+)
+def test_bad_input(changes: dict, error: type, words: str) -> None:
+    arguments = {"process": OU, "q0": LAW, "t_span": (0, 1)} | changes
+    positional = [arguments.pop(name) for name in ("process", "q0", "t_span")]
+    with pytest.raises(error, match=words) as caught:
+        fps.solve_fokker_planck(*positional, **arguments)
+    assert "Fix:" in str(caught.value)
+
+
+def test_other_times_are_refused_with_the_saved_ones() -> None:
+    q = fps.solve_fokker_planck(OU, LAW, (0, 1), t_eval=[0.25, 1.0], rtol=1e-2)
+    with pytest.raises(fps.InputError, match=r"saved times.*0\.25"):
+        q.pdf(0.0, 0.3)
+
+
+@given(st.lists(st.floats(0, 1), min_size=12, max_size=12), st.lists(st.floats(-2, 2), min_size=11, max_size=11))
+def test_limiter_keeps_sign_and_sum(low: list[float], shift: list[float]) -> None:
+    masses = np.array([low])
+    moved, held, _ = positive_masses(masses, np.array([[0.0, *shift, 0.0]]))
+    assert (moved >= 0).all()
+    assert moved.sum() == pytest.approx(masses.sum(), abs=1e-12)
+    small = 1e-3 * masses.min() * np.array([[0.0, *shift, 0.0]])
+    moved, held, limited = positive_masses(masses, small)
+    assert limited == 0
+    assert held == 0
+    assert np.allclose(moved, masses + np.diff(small))
+
+
+def test_interpolation_reproduces_polynomials() -> None:
+    grid = fps.Grid(-3, 5, 64, stretch=1.0, centre=0.5)
+    y = np.arcsinh((grid.faces - 0.5) / 1.0)
+    x = np.linspace(-3, 5, 301)
+    assert np.allclose(interpolate(grid, y**7, x), np.arcsinh(x - 0.5) ** 7, rtol=1e-9, atol=1e-9)
+    nodes = np.linspace(0, 1, 21)[None, :]
+    assert np.allclose(refine_once(nodes**9), np.linspace(0, 1, 41)[None, :] ** 9, atol=1e-12)
