@@ -1,4 +1,4 @@
-"""The grid solver against closed forms written here, against its own claims (order, positivity, mass), and bad input."""
+"""The grid solver against closed forms written here, its own claims (order, positivity, mass), and bad input."""
 
 from collections.abc import Callable
 
@@ -115,7 +115,7 @@ def test_mass_moments_and_law(solved: tuple[fps.Evolution, Callable]) -> None:
         law = q.at(t)
         p = np.array([1e-10, 1e-3, 0.5, 0.9])
         assert np.allclose(law.cdf(law.ppf(p)), p, rtol=1e-9)
-        left, right = q.span(t)
+        left = q.span(t)[0]
         assert law.cdf(left) == pytest.approx(1e-6, rel=1e-3)
         x = np.linspace(*law.quantile_span(1e-13), 40001)
         pdf = np.exp(exact(x, t)[0])
@@ -131,23 +131,26 @@ def masses_after(process: fps.SDE, law: fps.Normal, grid: fps.Grid, times: np.nd
     return mass
 
 
-def raw_error(cells: int, steps: int) -> float:
-    """Error of F of the scheme without extrapolation, at faces that all grids have, for the OU process at t = 1/2."""
-    grid = fps.Grid(-6, 6, cells)
-    found = np.cumsum(masses_after(OU, fps.Normal(1.0, 0.6), grid, np.linspace(0, 0.5, steps + 1)))
+def raw_cdf(cells: int, steps: int) -> np.ndarray:
+    """F by the scheme without extrapolation, at faces that all grids have, for the OU process at t = 1/2."""
+    mass = masses_after(OU, fps.Normal(1.0, 0.6), fps.Grid(-6, 6, cells), np.linspace(0, 0.5, steps + 1))
+    return np.cumsum(mass.reshape(40, -1).sum(axis=1))
+
+
+def observed_order(coarse: np.ndarray, middle: np.ndarray, fine: np.ndarray) -> float:
+    return float(np.log2(abs(middle - coarse).max() / abs(fine - middle).max()))
+
+
+def test_raw_order_in_time_is_one_and_its_error_is_small() -> None:
+    found = [raw_cdf(800, n) for n in (200, 400, 800)]
+    assert observed_order(*found) == pytest.approx(1.0, abs=0.1)
     a = np.exp(-0.5)
-    exact = scipy.stats.norm(a, np.sqrt(0.36 * a**2 + 1 - a**2)).cdf(grid.faces[1:])
-    return float((found - exact)[:: cells // 40].max())
-
-
-def test_raw_order_in_time_is_one() -> None:
-    changes = np.diff([raw_error(400, n) for n in (200, 400, 800)])
-    assert np.log2(changes[0] / changes[1]) == pytest.approx(1.0, abs=0.1)
+    exact = scipy.stats.norm(a, np.sqrt(0.36 * a**2 + 1 - a**2)).cdf(np.linspace(-6, 6, 41)[1:])
+    assert abs(found[2] - exact).max() < 3e-4
 
 
 def test_raw_order_in_space_is_two() -> None:
-    changes = np.diff([raw_error(n, 100) for n in (80, 160, 320)])
-    assert np.log2(changes[0] / changes[1]) == pytest.approx(2.0, abs=0.1)
+    assert observed_order(*(raw_cdf(n, 100) for n in (160, 320, 640))) == pytest.approx(2.0, abs=0.1)
 
 
 @given(
@@ -211,7 +214,9 @@ def test_heavy_tails_and_a_domain_that_is_too_narrow() -> None:
     true = student_after(x, 1.0)
     free = fps.solve_fokker_planck(OU, scipy.stats.t(3), (0, 1), t_eval=[1.0], rtol=1e-5)
     assert abs(free.pdf(x, 1.0) - true).max() / true.max() < free.error["pdf"].worst < 1e-5
-    given_grid = fps.solve_fokker_planck(OU, scipy.stats.t(3), (0, 1), t_eval=[1.0], grid=fps.Grid(-8, 8, 400))
+    given_grid = fps.solve_fokker_planck(
+        OU, scipy.stats.t(3), (0, 1), t_eval=[1.0], grid=fps.Grid(-8, 8, 400), rtol=1e-4
+    )
     error = abs(given_grid.pdf(x, 1.0) - true).max() / true.max()
     assert 1e-4 < error < given_grid.error["pdf"].domain[0]
     assert given_grid.error["pdf"].main_cause == "domain"
@@ -291,7 +296,7 @@ def test_a_coefficient_that_fails_on_the_way_is_named() -> None:
         ({"scheme": "robst"}, fps.UnknownName, "did you mean 'robust'"),
         ({"rtol": 0.0}, fps.InputError, "rtol"),
         ({"grid": (-8, 8)}, fps.InputError, r"fps\.Grid"),
-        ({"grid": fps.Grid(-1, 1, 100)}, fps.DensityError, r"mass 0\.5.*use a grid that covers"),
+        ({"grid": fps.Grid(-1, 1, 100)}, fps.DensityError, r"mass 0\.6.*use a grid that covers"),
         ({"q0": fps.PointMass(0.0)}, fps.InputError, "narrow"),
         ({"q0": fps.Empirical([0.0, 1.0])}, fps.InputError, "KDE"),
         ({"q0": [0.0, 1.0, 2.0]}, fps.InputError, "KDE"),
@@ -322,8 +327,8 @@ def test_limiter_keeps_sign_and_sum(low: list[float], shift: list[float]) -> Non
     assert moved.sum() == pytest.approx(masses.sum(), abs=1e-12)
     small = 1e-3 * masses.min() * np.array([[0.0, *shift, 0.0]])
     moved, held, limited = positive_masses(masses, small)
-    assert limited == 0
-    assert held == 0
+    assert limited[0] == 0
+    assert held[0] == 0
     assert np.allclose(moved, masses + np.diff(small))
 
 
@@ -334,3 +339,13 @@ def test_interpolation_reproduces_polynomials() -> None:
     assert np.allclose(interpolate(grid, y**7, x), np.arcsinh(x - 0.5) ** 7, rtol=1e-9, atol=1e-9)
     nodes = np.linspace(0, 1, 21)[None, :]
     assert np.allclose(refine_once(nodes**9), np.linspace(0, 1, 41)[None, :] ** 9, atol=1e-12)
+
+
+def test_a_law_so_narrow_that_far_cells_underflow() -> None:
+    q = fps.solve_fokker_planck(fps.SDE(0.0, 0.05), fps.Normal(0, 0.01), (0, 1), t_eval=[1e-6, 1.0], rtol=1e-4)
+    x = np.linspace(-0.05, 0.05, 101)
+    for t in (1e-6, 1.0):
+        exact = fps.Normal(0, np.sqrt(1e-4 + 0.0025 * t)).pdf(x)
+        assert abs(q.pdf(x, t) - exact).max() / exact.max() < q.error["pdf"].worst < 1e-4
+    far = np.linspace(*q.at(1e-6).support, 1001)
+    assert (q.pdf(far, 1e-6)[abs(far) > 0.1] < 1e-12).all()

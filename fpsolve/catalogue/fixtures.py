@@ -5,7 +5,7 @@ The laws here are written down from the textbook, apart from `fpsolve.paths.clos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -36,11 +36,13 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
 class Fixture:
     """A process X = L sinh(Y/L), or X = Y without a length, of a linear Y that starts from DATA.
 
-    `kernel(s, t)` is (Φ, N): Y_t given Y_s = y is Gaussian with mean Φ y and variance N.
+    `kernel(s, t)` is (Φ, N): Y_t given Y_s = y is Gaussian with mean Φ y and variance N. `rates(t)` is (a, b²) of
+    dY = a Y dt + b dW.
     """
 
     process: SDE
     kernel: Callable[[float, float], tuple[float, float]]
+    rates: Callable[[float], tuple[float, float]]
     length: float | None = None
 
     @cached_property
@@ -59,8 +61,10 @@ class Fixture:
         return self._laws[t]
 
     def what(self, tol: float | None) -> Evolution | tuple[SDE, Law]:
-        """What a check takes: the grid solution, shared by many checks, or for a finer tolerance the pair (process, q0)."""
-        return self.on_grid(FIELD_TIMES, GRID_RTOL) if tolerance(tol) >= SHARED_TOL else (self.process, self.law_at(0.0))
+        """What a check takes: the grid solution that many checks share, or the pair (process, q0) if tol is finer."""
+        if tolerance(tol) >= SHARED_TOL:
+            return self.on_grid(FIELD_TIMES, GRID_RTOL)
+        return self.process, self.law_at(0.0)
 
     @cached_property
     def exact(self) -> Evolution:
@@ -80,6 +84,21 @@ class Fixture:
         """Y for X."""
         return np.asarray(x) if self.length is None else self.length * np.arcsinh(np.asarray(x) / self.length)
 
+    def velocity(self, x: np.ndarray, t: float) -> np.ndarray:
+        """Velocity of X: components of Y move with m' and stretch with σ'/σ, weighted by their share at Y."""
+        (factor, noise), (a, b2) = self.kernel(0.0, t), self.rates(t)
+        variances, y = factor**2 * DATA.stds**2 + noise, self.inverse(x)[..., None]
+        apart = y - factor * DATA.means
+        logs = np.log(DATA.weights / np.sqrt(variances)) - 0.5 * apart**2 / variances
+        shares = np.exp(logs - logs.max(axis=-1, keepdims=True))
+        v = (shares * (a * y + 0.5 * b2 * apart / variances)).sum(axis=-1) / shares.sum(axis=-1)
+        return v if self.length is None else v * np.sqrt(1.0 + (x / self.length) ** 2)
+
+    def noise(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """g² and (g²)' of X = L sinh(Y/L) with constant noise of Y, written down."""
+        bend = 0.0 if self.length is None else self.length**-2
+        return SIGMA**2 * (1.0 + bend * x**2), 2.0 * SIGMA**2 * bend * x
+
     def nodes(self, t: float, panels: int) -> tuple[np.ndarray, np.ndarray]:
         """Gauss nodes and weights over all but 1e-15 of the mass at time t, panels equal in Y."""
         left, right = self.inverse(self.law_at(t).quantile_span(1e-15))
@@ -97,7 +116,7 @@ def _ou_kernel(s: float, t: float) -> tuple[float, float]:
     return float(factor), float(SIGMA**2 * (1.0 - factor**2) / (2.0 * THETA))
 
 
-def rising_noise(t: float) -> float:
+def rising_noise(t: Any) -> Any:
     """Noise of Y in the fixture with g(x, t)."""
     return SIGMA * (1.0 + 0.5 * t)
 
@@ -106,6 +125,14 @@ def _rising_kernel(s: float, t: float) -> tuple[float, float]:
     u = s + 0.5 * (t - s) * (1.0 + _NODES)
     noise = 0.5 * (t - s) * (_WEIGHTS * np.exp(-2.0 * THETA * (t - u)) * rising_noise(u) ** 2).sum()
     return float(np.exp(-THETA * (t - s))), float(noise)
+
+
+def _vp_rates(beta_max: float) -> Callable[[float], tuple[float, float]]:
+    def rates(t: float) -> tuple[float, float]:
+        beta = BETA_MIN + (beta_max - BETA_MIN) * t
+        return -0.5 * beta, beta
+
+    return rates
 
 
 def vp_channel(beta_max: float, t: float) -> tuple[float, float]:
@@ -122,11 +149,13 @@ def _vp_kernel(beta_max: float) -> Callable[[float, float], tuple[float, float]]
     return kernel
 
 
-SINH_1 = Fixture(processes.sinh_ou(THETA, SIGMA, 1.0), _ou_kernel, 1.0)
-SINH_25 = Fixture(processes.sinh_ou(THETA, SIGMA, 25.0), _ou_kernel, 25.0)
-SINH_T = Fixture(processes.sinh_ou(THETA, rising_noise, 1.0), _rising_kernel, 1.0)
-VP8 = Fixture(processes.vp(BETA_MIN, 8.0), _vp_kernel(8.0))
-VP20 = Fixture(processes.vp(BETA_MIN, 20.0), _vp_kernel(20.0))
+SINH_1 = Fixture(processes.sinh_ou(THETA, SIGMA, 1.0), _ou_kernel, lambda t: (-THETA, SIGMA**2), 1.0)
+SINH_25 = Fixture(processes.sinh_ou(THETA, SIGMA, 25.0), _ou_kernel, lambda t: (-THETA, SIGMA**2), 25.0)
+SINH_T = Fixture(
+    processes.sinh_ou(THETA, rising_noise, 1.0), _rising_kernel, lambda t: (-THETA, rising_noise(t) ** 2), 1.0
+)
+VP8 = Fixture(processes.vp(BETA_MIN, 8.0), _vp_kernel(8.0), _vp_rates(8.0))
+VP20 = Fixture(processes.vp(BETA_MIN, 20.0), _vp_kernel(20.0), _vp_rates(20.0))
 
 
 def time_derivative(fn: Callable[[float], np.ndarray], t: float, step: float = 0.02) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +171,13 @@ def time_derivative(fn: Callable[[float], np.ndarray], t: float, step: float = 0
 def refined(compute: Callable[[int], np.ndarray], panels: int, route: str) -> Estimate:
     """Value with twice the panels; the error is the change that they made."""
     coarse, fine = np.asarray(compute(panels)), np.asarray(compute(2 * panels))
-    return Estimate(fine, error=np.abs(fine - coarse) + 1e-14 * np.abs(fine), route=route)
+    return Estimate(fine, error=np.abs(fine - coarse) + 1e-12 * np.abs(fine), route=route)
+
+
+def joined(parts: Sequence[tuple[np.ndarray, np.ndarray]], route: str) -> Estimate:
+    """Estimate of several (values, errors) after another."""
+    values, errors = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Estimate(values, error=errors, route=route)
 
 
 def tolerance(tol: float | None, default: float = DETERMINISTIC_TOL) -> float:

@@ -17,6 +17,7 @@ from fpsolve.catalogue.fixtures import (
     T_SPAN,
     THETA,
     Fixture,
+    joined,
     refined,
     time_derivative,
     tolerance,
@@ -67,7 +68,11 @@ class TestFunction:
 _TESTS = (
     TestFunction(lambda x: np.sin(x) + 0.3 * x, lambda x: np.cos(x) + 0.3, lambda x: -np.sin(x)),
     TestFunction(np.tanh, lambda x: 1 - np.tanh(x) ** 2, lambda x: -2 * np.tanh(x) * (1 - np.tanh(x) ** 2)),
-    TestFunction(lambda x: np.exp(-0.5 * x**2), lambda x: -x * np.exp(-0.5 * x**2), lambda x: (x**2 - 1) * np.exp(-0.5 * x**2)),
+    TestFunction(
+        lambda x: np.exp(-0.5 * x**2),
+        lambda x: -x * np.exp(-0.5 * x**2),
+        lambda x: (x**2 - 1) * np.exp(-0.5 * x**2),
+    ),
 )
 
 
@@ -102,8 +107,7 @@ def _rate_of_means(fixture: Fixture) -> Estimate:
         x, weights = fixture.nodes(t, 60)
         return np.array([(weights * fixture.law_at(t).pdf(x) * phi.value(x)).sum() for phi in _TESTS])
 
-    rates = [time_derivative(means, t) for t in _TIMES]
-    return Estimate(np.concatenate([r[0] for r in rates]), error=np.concatenate([r[1] for r in rates]), route="d/dt of quadratures")
+    return joined([time_derivative(means, t) for t in _TIMES], "d/dt of quadratures")
 
 
 def _weakly(fixture: Fixture) -> Check:
@@ -121,28 +125,26 @@ def _weakly(fixture: Fixture) -> Check:
     return check
 
 
-def _strong_route(fixture: Fixture, term: DiffusionTerm) -> Estimate:
-    """∂t log q = -f' - f s + (D q)/q on the closed form."""
-    values, errors = [], []
-    for t in _TIMES:
-        x, p = fixture.quantiles(t, 25), fixture.process
-        s, noise = fixture.exact.score(x, t), _noise_of(p, x, t)
-        s_dx, error = differentiate(lambda y, t=t: fixture.exact.score(y, t), x, length=0.3)
-        values.append(-p.drift_dx(x, t) - p.drift(x, t) * s + term.strong(s, s_dx + s**2, noise))
-        errors.append(noise.g2 * error + 1e-9 * (1.0 + np.abs(values[-1])))
-    return Estimate(np.concatenate(values), error=np.concatenate(errors), route="operator on the closed form")
+def _strong_rate(fixture: Fixture, term: DiffusionTerm, t: float) -> tuple[Array, Array]:
+    """∂t log q = -f' - f s + (D q)/q on the closed form, and its error."""
+    x, p, q = fixture.quantiles(t, 25), fixture.process, fixture.exact
+    s, noise = q.score(x, t), _noise_of(p, x, t)
+    s_dx, error = differentiate(lambda y: q.score(y, t), x, length=0.3)
+    rate = -p.drift_dx(x, t) - p.drift(x, t) * s + term.strong(s, s_dx + s**2, noise)
+    return rate, noise.g2 * error + 1e-9 * (1.0 + np.abs(rate))
 
 
-def _rate_of_log_density(fixture: Fixture) -> Estimate:
-    rates = [time_derivative(lambda u, x=fixture.quantiles(t, 25): fixture.law_at(u).logpdf(x), t) for t in _TIMES]
-    return Estimate(
-        np.concatenate([r[0] for r in rates]), error=np.concatenate([r[1] for r in rates]), route="differences of log q in time"
-    )
+def _rate_of_log_density(fixture: Fixture, t: float) -> tuple[Array, Array]:
+    x = fixture.quantiles(t, 25)
+    return time_derivative(lambda u: fixture.law_at(u).logpdf(x), t)
 
 
 def _strongly(fixture: Fixture) -> Check:
     def check(term: DiffusionTerm, *, tol: float | None = None, seed: int = 0) -> Verdict:
-        routes = _rate_of_log_density(fixture), _strong_route(fixture, term)
+        routes = (
+            joined([_rate_of_log_density(fixture, t) for t in _TIMES], "differences of log q in time"),
+            joined([_strong_rate(fixture, term, t) for t in _TIMES], "operator on the closed form"),
+        )
         return check_equal(*routes, tol=tolerance(tol), seed=seed, title="Fokker-Planck equation, pointwise")
 
     return check
@@ -227,7 +229,9 @@ def _declared(fixture: Fixture) -> Check:
     def check(drift: StratonovichDrift, *, tol: float | None = None, seed: int = 0) -> Verdict:
         p = fixture.process
         candidate = SDE(
-            lambda x, t: drift(p.drift(x, t), p.diffusion_squared_dx(x, t)), p.diffusion_coefficient.source, calculus="stratonovich"
+            lambda x, t: drift(p.drift(x, t), p.diffusion_squared_dx(x, t)),
+            lambda x, t: p.diffusion(x, t),
+            calculus="stratonovich",
         )
         return check_drift(fixture.what(tol), candidate, t_span=T_SPAN, tol=tol, seed=seed)
 
@@ -264,7 +268,8 @@ def _smooth_driver(fixture: Fixture) -> Check:
         return Estimate(ends[1], error=np.abs(ends[1] - ends[0]), route="ordinary calculus along a smooth driver")
 
     def check(drift: StratonovichDrift, *, tol: float | None = None, seed: int = 0) -> Verdict:
-        return check_equal(by_map(), by_ode(drift), tol=tolerance(tol), seed=seed, title="Stratonovich drift along a smooth driver")
+        routes = by_map(), by_ode(drift)
+        return check_equal(*routes, tol=tolerance(tol), seed=seed, title="ordinary calculus along a smooth driver")
 
     return check
 

@@ -75,7 +75,9 @@ class Identity:
 
     def claims(self) -> list[Claim]:
         """One claim per setting."""
-        return [Claim(self.id, self.statement, _bound(check, self.truth), name) for name, check in self.settings.items()]
+        return [
+            Claim(self.id, self.statement, _bound(check, self.truth), name) for name, check in self.settings.items()
+        ]
 
     def wrong_claims(self) -> list[tuple[Sibling, Claim]]:
         """Every wrong sibling in every setting that can examine it."""

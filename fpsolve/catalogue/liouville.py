@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fpsolve.catalogue.fixtures import SINH_1, SINH_25, T_SPAN, VP8, Fixture, time_derivative, tolerance
+from fpsolve.catalogue.fixtures import SINH_1, SINH_25, T_SPAN, VP8, Fixture, joined, time_derivative, tolerance
 from fpsolve.catalogue.identity import Check, Identity, Sibling
 from fpsolve.problem.estimate import Estimate
 from fpsolve.verdict.candidate import Candidate, Ingredients
@@ -46,7 +46,7 @@ def _of_quantiles(fixture: Fixture) -> Check:
         moves = [time_derivative(lambda u: np.asarray(fixture.law_at(u).ppf(levels)), t) for t in times]
         values = np.concatenate([velocity(ingredients, fixture.quantiles(t, 25), t)[0] for t in times])
         return check_equal(
-            Estimate(np.concatenate([m[0] for m in moves]), error=np.concatenate([m[1] for m in moves]), route="motion of quantiles"),
+            joined(moves, "motion of quantiles"),
             Estimate(values, error=1e-8 * (1.0 + np.abs(values)), route="velocity from the distribution function"),
             tol=tolerance(tol),
             seed=seed,

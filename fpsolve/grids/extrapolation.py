@@ -23,7 +23,8 @@ PAIRS = ((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 2))
 COST = sum(2 ** (i + j) for i, j in PAIRS)  # in units of the coarsest level's cell-steps
 STEPS = sum(2**j for _, j in PAIRS)
 
-# Calibrated on random problems (tests and benchmarks/grids.py): covers over 97 % at a median overestimate below 20.
+# chosen on 150 random problems (OU, VP, linear in t, SinhOU); on 148 fresh ones it covered all in norm and over 99 % of
+# points, with a median overestimate of 13
 SAFETY = 3.0
 # part of the second correction below which an estimate never falls: sign changes make B²/A small by accident
 FLOOR = 0.1
@@ -162,11 +163,14 @@ def _last(difference: np.ndarray, mixed: np.ndarray) -> np.ndarray:
     return SAFETY * maximum_filter1d(np.abs(difference) + np.abs(mixed), _WINDOW, axis=1, mode="nearest")
 
 
-def positive_masses(low: np.ndarray, cdf_shift: np.ndarray, sweeps: int = 60) -> tuple[np.ndarray, float, int]:
+def positive_masses(
+    low: np.ndarray, cdf_shift: np.ndarray, sweeps: int = 60
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Masses `low` (T, n) >= 0 moved towards low + diff(cdf_shift) as far as they stay non-negative.
 
     cdf_shift (T, n+1) vanishes at both ends; each face transfers the same amount out of one cell and into the
-    other, so that the sum cannot change (Zalesak 1979). Returns masses, mass not transferred, faces limited.
+    other, so that the sum cannot change (Zalesak 1979). Returns masses, and by row the largest transfer
+    held back and the faces limited.
     """
     share = np.ones_like(cdf_shift)
     for sweep in range(sweeps):
@@ -178,12 +182,11 @@ def positive_masses(low: np.ndarray, cdf_shift: np.ndarray, sweeps: int = 60) ->
         if not bad.any():
             break
         leaving = np.maximum(-moved[:, 1:], 0.0) + np.maximum(moved[:, :-1], 0.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            allowed = np.where(bad & (leaving > low), 0.999999 * low / leaving, 1.0)
+        allowed = np.divide(0.999999 * low, leaving, out=np.ones_like(low), where=bad & (leaving > low))
         shrink = np.ones_like(share)
         shrink[:, 1:] = np.where(moved[:, 1:] < 0.0, allowed, 1.0)
         shrink[:, :-1] = np.minimum(shrink[:, :-1], np.where(moved[:, :-1] > 0.0, allowed, 1.0))
         share = share * shrink
     moved = share * cdf_shift
     limited = share < 1.0
-    return low + np.diff(moved, axis=1), float(np.abs(cdf_shift - moved).max(initial=0.0)), int(limited.sum())
+    return low + np.diff(moved, axis=1), np.abs(cdf_shift - moved).max(axis=1), limited.sum(axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,7 +49,13 @@ def score(level: Level) -> np.ndarray:
 
 def velocity(level: Level) -> np.ndarray:
     """-∂t F/q at all faces, both from this level."""
-    return _with_ends((level.flux / np.exp(log_density(level)))[:, 1:-1])
+    return _with_ends(level.flux[:, 1:-1] / np.exp(log_density(level)[:, 1:-1]))
+
+
+def _not_far_above(found: Extrapolated, fine: np.ndarray) -> Extrapolated:
+    """Extrapolated log q, held to the finest level plus one: far tails that no level resolves must not take off."""
+    held = np.maximum(found.value - fine - 1.0, 0.0)
+    return replace(found, value=found.value - held, space=found.space + held)
 
 
 @dataclass(frozen=True)
@@ -70,13 +76,14 @@ class Tableau:
     """The six levels, and a coarse solve on the wider domain, of which `cut` cells on each side are not common.
 
     `distrust` (T,) multiplies the errors of space and time; above one where a coarser tableau was further off than it
-    had said.
+    had said. `initial` is the relative error of the initial cell masses, `outside` the mass moved into the grid.
     """
 
     levels: dict[tuple[int, int], Level]
     wide: Level | None
     cut: tuple[int, int]
     initial: float
+    outside: float
     distrust: np.ndarray
 
     @property
@@ -98,6 +105,8 @@ class Tableau:
     def _extrapolated(self, function, weight: np.ndarray) -> Field:  # type: ignore[no-untyped-def]
         values = {pair: function(level) for pair, level in self.levels.items()}
         found = extrapolate(values, weight, 1e-11)
+        if function is log_density:
+            found = _not_far_above(found, values[2, 0])
         if self.wide is None:
             domain = np.zeros_like(values[0, 0])
         else:
@@ -108,6 +117,8 @@ class Tableau:
 
     def _field(self, function, found: Extrapolated, domain: np.ndarray) -> Field:  # type: ignore[no-untyped-def]
         widths = np.gradient(self.grid.faces)
+        if function is not velocity:
+            domain = domain + self.outside / (widths if function is score else 1.0)
         if function is velocity:
             fine, late = self.levels[2, 0], self.levels[0, 2]
             lower = np.abs(shifted_cdf(fine.mass, fine.mass.shape[1] // 2))
@@ -125,7 +136,7 @@ class Tableau:
         }
         return Field(found.value, errors)
 
-    def _cdf(self) -> tuple[Field, np.ndarray, float, int]:
+    def _cdf(self) -> tuple[Field, np.ndarray, np.ndarray, np.ndarray]:
         """Extrapolated F as sums of non-negative masses; also the masses and how much the limiter held back."""
         n = self.levels[0, 0].grid.cells
         split = int(np.searchsorted(np.cumsum(self.levels[0, 0].mass[-1]), 0.5))
@@ -145,14 +156,14 @@ class Tableau:
             base = np.concatenate([np.zeros((len(mass), 1)), np.cumsum(self.levels[0, 0].mass, axis=1)], axis=1)
             domain = 2.0 * np.abs(total[:, left : total.shape[1] - right] - base)
         errors = {
-            "space": found.space * self.distrust[:, None] + held,
+            "space": found.space * self.distrust[:, None] + held[:, None],
             "time": found.time * self.distrust[:, None],
-            "domain": spread(domain),
+            "domain": spread(domain) + self.outside,
             "initial": np.full_like(value, self.initial),
             "rounding": np.full_like(value, 100.0 * _EPS),
         }
         return Field(value, errors), mass, held, limited
 
-    def masses(self) -> tuple[np.ndarray, float, int]:
-        """Non-negative cell masses of the finest grid (T, cells), and mass and faces that the limiter held back."""
+    def masses(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Non-negative masses of the finest cells (T, cells); by time, largest transfer held back, faces limited."""
         return self._cdf()[1:]

@@ -78,10 +78,10 @@ def solve_fokker_planck(
     rtol: float = 1e-6,
     progress: bool = False,
 ) -> GridEvolution:
-    """Solve ∂t q = -∂x(f q) + ½ ∂xx(g² q) from the law `q0` at t_span[0].
+    """Solve ∂t q = -∂x(f q) + ½ ∂xx(g² q) from the law `q0` at t_span[0], refining until the estimate meets `rtol`.
 
-    Backward Euler on exponentially fitted fluxes (Metzler matrix: positive for any step, mass kept to rounding) at six
-    levels of cells and steps, extrapolated to third degree in (h², τ); refined until the estimated error meets `rtol`.
+    Backward Euler on exponentially fitted fluxes (Chang & Cooper 1970): positive for any step, mass kept to rounding.
+    Six levels of cells and steps are extrapolated to third degree in (h², τ).
 
     Parameters
     ----------
@@ -92,36 +92,25 @@ def solve_fokker_planck(
     t_span : (float, float)
         Span, t0 < t1.
     grid : Grid, optional
-        Finest grid: its ends and grading are kept, its cells rounded up to a multiple of four (coarser levels have a
-        half and a quarter of them). Without it domain, grading and cells are chosen.
+        Finest grid: ends and grading are kept, cells rounded up to a multiple of four, the coarser levels have a half
+        and a quarter of them. Without it domain, grading and cells are chosen.
     t_eval : array_like, optional
-        Times at which the solution is wanted, met exactly; 33 equally spaced ones unless given.
+        Times at which the solution is known, met exactly; 33 equally spaced ones unless given.
     scheme : {"auto", "robust"}
         Both are the robust scheme at present.
     rtol : float
-        Goal for max|Δq|/max q at every saved time. What was reached is in `error` and `message`.
+        Goal for max|Δq|/max q at every saved time; `error` and `message` of the result say what was reached.
     progress : bool
         Write one line per round to stderr.
 
-    Returns
-    -------
-    GridEvolution
-        `error` holds the estimated errors by cause, `with_error` pointwise ones.
-
     Raises
     ------
-    InputError
-        For a bad span, times outside it, an absorbing or periodic end, or a law without a density.
-    DensityError
-        If the grid or the support misses the mass of `q0`.
+    InputError, DensityError
+        For a bad argument, or mass of `q0` outside the grid or the support.
     MassEscape
         If mass runs to infinity in finite time.
     CoefficientError
         If a coefficient is not finite where it is needed; what it raises comes back as itself.
-
-    Notes
-    -----
-    Chang & Cooper (1970), J. Comput. Phys. 6, 1-16; the estimate is a measured one, not a bound.
 
     Examples
     --------
@@ -135,6 +124,19 @@ def solve_fokker_planck(
     times = np.linspace(*span, _SAVED) if t_eval is None else check_times("t_eval", t_eval, span)
     goal = check_number("rtol", rtol, above=0.0, below=1.0)
     ito, law = _checked_problem(process, q0, grid)
+    return _solve(process, ito, law, span, times, goal, grid, progress)
+
+
+def _solve(
+    process: Process,
+    ito: Process,
+    law: Law,
+    span: tuple[float, float],
+    times: np.ndarray,
+    goal: float,
+    grid: Grid | None,
+    progress: bool,
+) -> GridEvolution:
     started = time.perf_counter()
     stepper = Stepper(ito, span)
     scouting = scout(stepper, law, span)
@@ -202,17 +204,16 @@ class _Rounds:
     def refine(self, progress: bool) -> Tableau:
         """Return the tableau of the last round; at least two are made, each a test of the one before."""
         plan = self._first_plan()
-        rounds: list[_Round] = []
-        reason = ""
+        last, made, reason = None, 0, ""
         while True:
-            rounds.append(self._solve(plan, rounds[-1] if rounds else None))
-            errors = rounds[-1].errors
+            last, made = self._solve(plan, last), made + 1
+            errors = last.errors
             if progress:
                 print(f"{plan.grid.cells * 4} cells: estimated error {sum(errors.values()):.1e}", file=sys.stderr)
-            if len(rounds) > 1 and rounds[-1].total <= self.goal:
+            if made > 1 and last.total <= self.goal:
                 break
             following = self._next_plan(plan, errors)
-            if following is None or len(rounds) == _ROUNDS:
+            if following is None or made == _ROUNDS:
                 reason = f"limited by {max(errors, key=lambda cause: errors[cause])}"
                 break
             if self.stepper.cell_steps + COST * following.grid.cells * following.steps > BUDGET:
@@ -220,8 +221,8 @@ class _Rounds:
                 break
             plan = following
         # never the round with the smallest estimate: a later one may have shown that it was wrong
-        self._report(rounds[-1], len(rounds), reason)
-        return rounds[-1].tableau
+        self._report(last, made, reason)
+        return last.tableau
 
     def _first_plan(self) -> _Plan:
         if self.given is None:
@@ -239,8 +240,9 @@ class _Rounds:
         wide = self.stepper.solve(wide_grid, initial_masses(self.law, wide_grid), steps, 1) if any(cut) else None
         halves = initial_masses(self.law, plan.grid.refine(8)).reshape(-1, 2).sum(axis=1)
         density = np.abs(halves - finest) / grids[2].widths
-        initial = float(density.max() / (finest / grids[2].widths).max()) + mass_outside(self.law, plan.grid)
-        tableau = Tableau(levels, wide, (cut[0], cut[1]), initial, np.ones(self.times.size))
+        initial = float(density.max() / (finest / grids[2].widths).max())
+        outside = mass_outside(self.law, plan.grid)
+        tableau = Tableau(levels, wide, (cut[0], cut[1]), initial, outside, np.ones(self.times.size))
         field = tableau.field("logpdf")
         if before is not None:
             tableau = replace(tableau, distrust=self._distrust(before, field, tableau.grid))
@@ -279,8 +281,8 @@ class _Rounds:
             cells, steps = (cells if self.given else math.ceil(1.25 * cells)), math.ceil(1.5 * steps)
         return _Plan(replace(grid, cells=cells), steps)
 
-    def _report(self, best: _Round, rounds: int, reason: str) -> None:
-        grid, steps, errors, total = best.tableau.grid, best.plan.steps, best.errors, best.total
+    def _report(self, last: _Round, rounds: int, reason: str) -> None:
+        grid, steps, errors, total = last.tableau.grid, last.plan.steps, last.errors, last.total
         chosen = "given" if self.given is not None else "chosen so that less than 1e-13 stays outside"
         graded = "" if grid.stretch is None else f", graded beyond {grid.stretch:.3g} of {grid.centre:.3g}"
         self.message = (

@@ -16,7 +16,7 @@ from fpsolve.problem.grid import Grid
 from fpsolve.problem.law import Law, check_faces, pointwise
 from fpsolve.problem.process import Process
 
-_REGION = 1e-6  # F and 1 - F exceed this where fields are compared
+_REGION = 3e-7  # F and 1 - F exceed this at the faces from which sup norms over F > 1e-6 are taken
 _TRUSTED = 1e-2  # relative error of q below which quotients of it are above their noise
 _GREGORY = np.array([3.0 / 8.0, 7.0 / 6.0, 23.0 / 24.0])  # end weights of the trapezoidal rule, order 4
 _EXACT = 1e-15
@@ -86,10 +86,14 @@ class GridEvolution(Evolution):
         self.grid = tableau.grid
         self._fields = {name: tableau.field(name) for name in NAMES}
         self._masses, held, limited = tableau.masses()
-        if times[0] == t_span[0]:
+        first = int(times[0] == t_span[0])  # the law itself stands at the first time
+        if first:
             self._put_initial_law()
         self._stats = stats | {
-            "limiter": {"faces": limited, "largest transfer held back": held},
+            "limiter": {
+                "faces": int(limited[first:].sum()),
+                "largest transfer held back": float(held[first:].max(initial=0.0)),
+            },
             "mass defect": float(np.abs(self._masses.sum(axis=1) - 1.0).max()),
             "min q": float(np.exp(self._fields["logpdf"].value).min()),
         }

@@ -106,8 +106,8 @@ def compile_block(fn: Callable[..., float], arguments: Sequence[str], params: Se
     exec(source, namespace)
     try:
         return numba.cfunc(_SIGNATURE, error_model="numpy")(namespace["block"])
-    except (numba.core.errors.NumbaError, NotImplementedError) as problem:
-        raise NotCompiled(f"numba: {str(problem).splitlines()[0]}") from problem
+    except Exception as problem:  # numba meets code that it does not know with errors of every kind
+        raise NotCompiled(f"numba: {(str(problem) or type(problem).__name__).splitlines()[0]}") from problem
 
 
 def why_not_compiled(fn: Any, depth: int = 0) -> str:
@@ -119,6 +119,8 @@ def why_not_compiled(fn: Any, depth: int = 0) -> str:
     if depth > 3:
         return "functions are nested too deeply"
     code = fn.__code__
+    if code.co_kwonlyargcount:
+        return "it has keyword-only arguments"
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("RAISE_VARARGS", "RERAISE", "LOAD_ASSERTION_ERROR"):
             return "it can raise"

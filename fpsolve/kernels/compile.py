@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import stat
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -37,13 +38,31 @@ def _is_writable(folder: Path) -> bool:
         return False
 
 
+def _is_private(folder: Path) -> bool:
+    """Whether `folder` is ours alone: whoever writes there chooses the machine code that we run."""
+    if not hasattr(os, "getuid"):
+        return True  # temporary folders are private to the user there
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
 @cache
 def cache_folder() -> Path | None:
-    """Folder for machine code, or None: FPSOLVE_CACHE_DIR, else the user's cache, else a temporary one."""
+    """Folder for machine code, or None: FPSOLVE_CACHE_DIR, else the user's cache, else a private temporary one."""
     name = f"kernels-{sources_digest(Path(__file__).parent)}"
-    user = os.environ.get("FPSOLVE_CACHE_DIR") or platformdirs.user_cache_dir("fpsolve")
-    shared = Path(tempfile.gettempdir()) / f"fpsolve-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-    return next((base / name for base in (Path(user), shared) if _is_writable(base / name)), None)
+    user = Path(os.environ.get("FPSOLVE_CACHE_DIR") or platformdirs.user_cache_dir("fpsolve"))
+    if _is_writable(user / name):
+        return user / name
+    try:
+        # its name can be guessed, and everybody may write next to it
+        temporary = Path(tempfile.gettempdir()) / f"fpsolve-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    except FileNotFoundError:  # there is no folder for temporary files
+        return None
+    return temporary / name if _is_private(temporary) and _is_writable(temporary / name) else None
 
 
 def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:

@@ -12,7 +12,7 @@ even masses of 1e-200 keep their relative accuracy.
 
 Cost per cell and step: 8 doubles read and 4 written (96 bytes, from L1/L2), 1 division and about 10 flops in one
 chain of dependent operations (division, product, sum), and one exponential more where a coefficient depends on t.
-Measured by benchmarks/grids.py.
+Measured (benchmarks/grids.py, one core of an EPYC): 10 ns, and 37 ns where compiled coefficients depend on t.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ from fpsolve.problem.mixtures import GaussianMixture, PointMass
 from fpsolve.problem.process import Process
 
 _LOG_2PI = float(np.log(2.0 * np.pi))
+# both ends, and times that no period of the coefficients hits
+_PROBE_PARTS = np.append(np.arange(1, 12) * 0.6180339887498949 % 1.0, [0.0, 1.0])
 _PROBES = np.array([-40.0, -3.0, -1.0, 0.0, 0.7, 2.0, 31.0])
 
 
@@ -35,7 +37,7 @@ class LinearCoefficients:
         p = self._process
         if np.isfinite(p.support).any():
             return f"its support is {p.support}"
-        for t in np.linspace(*t_span, 5):
+        for t in t_span[0] + (t_span[1] - t_span[0]) * _PROBE_PARTS:
             f, g = p.drift(_PROBES, t), p.diffusion(_PROBES, t)
             a, b, _ = self(t)
             if np.ptp(g) > 1e-13 * np.abs(g).max():

@@ -9,7 +9,6 @@ import numpy as np
 from fpsolve.errors import InputError, check_choice
 
 BOUNDARIES = ("natural", "reflecting", "absorbing", "periodic")
-_PROBE_TIME = 0.37
 
 
 def check_natural_ends(process: Any) -> None:
@@ -24,21 +23,26 @@ def check_natural_ends(process: Any) -> None:
 
 
 def _is_reached(process: Any, side: int) -> bool:
-    """Feller's test near a finite end: g² ~ c d^p at distance d; reached if p < 1, or p = 1 and 2 f d / g² < 1."""
+    """Feller's test near a finite end: g² ~ c d^p at distance d; reached if p < 1, or p = 1 and 2 f d / g² < 1.
+
+    Where the noise fades faster, the drift decides: it reaches the end if it points outwards and fades slower than d.
+    """
     inward = 1.0 if side == 0 else -1.0
     scale = min(1.0, process.support[1] - process.support[0])
     distance = scale * np.array([1e-5, 1e-6])
     x = process.support[side] + inward * distance
-    g2 = process.diffusion_squared(x, _PROBE_TIME)
-    push = inward * process.drift(x, _PROBE_TIME)
-    # a push outwards that does not fade at the end itself
-    pushed_out = bool(push[1] < -1e-3 and push[1] < 0.5 * push[0])
-    if (g2 <= 0).any():
-        return pushed_out
-    power = np.log(g2[0] / g2[1]) / np.log(distance[0] / distance[1])
-    if power > 1.5:
-        return pushed_out
+    t = process.probe_time
+    g2 = process.diffusion_squared(x, t)
+    from_noise = 0.25 * process.diffusion_squared_dx(x, t) if process.calculus == "stratonovich" else 0.0
+    push = inward * (process.drift(x, t) + from_noise)
+    if (g2 <= 0).any() or _power(g2, distance) > 1.5:
+        return bool(push.max() < -1e-9 and _power(push, distance) < 0.9)
     return bool(2.0 * push[1] * distance[1] / g2[1] < 1.0 - 1e-4)
+
+
+def _power(values: np.ndarray, distance: np.ndarray) -> float:
+    """Exponent p of values ~ distance^p from two points."""
+    return float(np.log(values[0] / values[1]) / np.log(distance[0] / distance[1]))
 
 
 def checked_support(support: Any) -> tuple[float, float]:
@@ -53,12 +57,27 @@ def checked_support(support: Any) -> tuple[float, float]:
     return left, right
 
 
-def checked_boundary(boundary: Any) -> tuple[str, str]:
-    """Return the boundary of each side."""
-    pair = (boundary, boundary) if isinstance(boundary, str) else tuple(boundary)
-    if len(pair) != 2:
+def checked_boundary(boundary: Any, support: tuple[float, float]) -> tuple[str, str]:
+    """Return the boundary of each side; one name stands for every finite end."""
+    if not isinstance(boundary, (str, tuple, list)) or (not isinstance(boundary, str) and len(boundary) != 2):
         raise InputError("boundary must be one name or a pair (left, right)", boundary, "name each side")
-    left, right = (check_choice("boundary", kind, BOUNDARIES) for kind in pair)
-    if (left == "periodic") != (right == "periodic"):
-        raise InputError("a periodic boundary joins both ends", boundary, 'write boundary="periodic"')
-    return left, right
+    finite = np.isfinite(support)
+    if isinstance(boundary, str):
+        kind = check_choice("boundary", boundary, BOUNDARIES)
+        pair = [kind if end or not finite.any() else "natural" for end in finite]
+    else:
+        pair = [check_choice("boundary", kind, BOUNDARIES) for kind in boundary]
+    if "periodic" in pair and not (pair == ["periodic", "periodic"] and finite.all()):
+        raise InputError(
+            "a periodic boundary joins two finite ends",
+            f"boundary {boundary!r} with support {support}",
+            'write boundary="periodic" and a finite support=(left, right)',
+        )
+    for side, end, kind in zip(("left", "right"), finite, pair, strict=True):
+        if kind != "natural" and not end:
+            raise InputError(
+                f"a boundary that is {kind} needs a finite end",
+                f"support {support}",
+                f"give support= a finite {side} end, or leave that side natural",
+            )
+    return pair[0], pair[1]

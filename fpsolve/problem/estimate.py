@@ -41,7 +41,7 @@ class Estimate:
 
     Notes
     -----
-    Sums and differences add deterministic errors and combine standard errors in quadrature, so the
+    Sums, differences and products add deterministic errors and combine standard errors in quadrature, so the
     operands are taken as statistically independent.
 
     Examples
@@ -57,6 +57,8 @@ class Estimate:
     std_error: Any = field(default=0.0, kw_only=True)
     at: tuple[float, ...] | None = field(default=None, kw_only=True)
     route: str = field(kw_only=True)
+
+    __array_ufunc__ = None  # array + estimate is our sum, not an array of estimates
 
     def __post_init__(self) -> None:
         for name in ("value", "error", "std_error"):
@@ -105,7 +107,10 @@ class Estimate:
         return Estimate(
             self.value * b.value,
             error=abs(self.value) * b.error + abs(b.value) * self.error + self.error * b.error,
-            std_error=_in_quadrature(self.value * b.std_error, b.value * self.std_error),
+            std_error=_in_quadrature(
+                _in_quadrature((abs(self.value) + self.error) * b.std_error, (abs(b.value) + b.error) * self.std_error),
+                self.std_error * b.std_error,
+            ),
             at=self.at,
             route=f"{self.route} * {b.route}",
         )

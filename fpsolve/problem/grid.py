@@ -62,7 +62,7 @@ class Grid:
     def _nodes(self, parts: np.ndarray) -> np.ndarray:
         a, b = self._to_uniform(self.left), self._to_uniform(self.right)
         y = a + (b - a) * parts
-        return y if self.stretch is None else self.centre + self.stretch * np.sinh(y)  # type: ignore[return-value,operator]
+        return y if self.stretch is None else self.centre + self.stretch * np.sinh(y)  # type: ignore[operator]
 
     @cached_property
     def faces(self) -> np.ndarray:

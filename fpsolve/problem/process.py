@@ -10,10 +10,10 @@ import numpy as np
 
 from fpsolve.errors import CoefficientError, InputError, check_choice, check_t_span
 from fpsolve.problem.boundary import check_natural_ends, checked_boundary, checked_support
-from fpsolve.problem.coefficient import Coefficient, checked_params
+from fpsolve.problem.coefficient import Coefficient, check_params_used, checked_params
 from fpsolve.problem.maps import Map
 
-_PROBE_TIME = 0.37
+_ANY_SPAN = (0.0, 1.0)  # stands for a clock that does not matter
 ProcessType = TypeVar("ProcessType", bound="Process")
 
 
@@ -32,9 +32,10 @@ class Process:
     diffusion_coefficient: Coefficient
     support: tuple[float, float]
     boundary: tuple[str, str]
-    params: Mapping[str, float]
     calculus: str
     latent: Latent | None
+    _params: dict[str, float]
+    _square_dx: Coefficient | None
 
     def _declare(
         self,
@@ -49,9 +50,9 @@ class Process:
     ) -> None:
         set_ = object.__setattr__
         set_(self, "support", checked_support(support))
-        set_(self, "boundary", checked_boundary(boundary))
+        set_(self, "boundary", checked_boundary(boundary, self.support))
         set_(self, "calculus", check_choice("calculus", calculus, ("ito", "stratonovich")))
-        given = dict(params or {})
+        given = checked_params(params)
         set_(self, "drift_coefficient", Coefficient(what, drift, given, self.support))
         set_(self, "diffusion_coefficient", Coefficient("diffusion", diffusion, given, self.support))
         set_(
@@ -60,8 +61,8 @@ class Process:
             None if square_dx is None else Coefficient("diffusion_squared_dx", square_dx, given, self.support),
         )
         parts = [self.drift_coefficient, self.diffusion_coefficient, self._square_dx]
-        used = set().union(*(part.param_names() for part in parts if part is not None))
-        set_(self, "params", checked_params(given, used))
+        check_params_used(given, set().union(*(part.param_names() for part in parts if part is not None)))
+        set_(self, "_params", given)
         set_(self, "latent", None)
         self._check_square_dx()
         check_natural_ends(self)
@@ -70,6 +71,20 @@ class Process:
         raise AttributeError(
             f"a process is frozen; declare another one (p.with_params(...) changes parameters), not {name}="
         )
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a process is frozen; {name} stays")
+
+    @property
+    def params(self) -> dict[str, float]:
+        """Values of the parameters, a copy."""
+        return dict(self._params)
+
+    @property
+    def probe_time(self) -> float:
+        """Time at which the coefficients were examined."""
+        g = self.diffusion_coefficient
+        return g.probe_time if g.uses_t else self.drift_coefficient.probe_time
 
     def drift(self, x: Any, t: float) -> np.ndarray:
         """Drift f(x, t) as declared, shape of x."""
@@ -176,6 +191,7 @@ class Process:
             u = t1 - t
             return -p.drift(x, u) + p.diffusion_squared_dx(x, u) + p.diffusion_squared(x, u) * score(x, u)
 
+        _probed_within(drift, (0.0, t1 - t0))
         return SDE(drift, p._reversed_diffusion(t1), support=self.support, boundary=self.boundary)
 
     def _reversed_diffusion(self, t1: float) -> Any:
@@ -200,9 +216,14 @@ class Process:
         >>> float(p.probability_flow(lambda x, t: -x).velocity(0.5, 0.2))
         0.0
         """
-        score = _score_of(q, (0.0, 1.0))[0]
+        score, span = _score_of(q, getattr(q, "t_span", _ANY_SPAN))
         p = self.to_ito()
-        return ODE(lambda x, t: p._velocity(x, t, score), support=self.support, boundary=self.boundary)
+
+        def velocity(x: np.ndarray, t: float) -> np.ndarray:
+            return p._velocity(x, t, score)
+
+        _probed_within(velocity, span)
+        return ODE(velocity, support=self.support, boundary=self.boundary)
 
     def _velocity(self, x: np.ndarray, t: float, score: Callable[..., Any]) -> np.ndarray:
         if self.is_ode:
@@ -231,13 +252,14 @@ class Process:
         >>> float(p.drift(0.5, 0.0))
         -1.0
         """
-        score = _score_of(q, (0.0, 1.0))[0]
+        score, span = _score_of(q, getattr(q, "t_span", _ANY_SPAN))
         p = self.to_ito()
         noise = Coefficient("noise level", gamma, {}, self.support)
 
         def drift(x: np.ndarray, t: float) -> np.ndarray:
             return p._velocity(x, t, score) + 0.5 * noise.square_dx(x, t) + 0.5 * noise(x, t) ** 2 * score(x, t)
 
+        _probed_within(drift, span)
         return SDE(drift, noise.resolved(), support=self.support, boundary=self.boundary)
 
     def controlled(self, u: Any) -> SDE:
@@ -260,15 +282,15 @@ class Process:
     def _check_square_dx(self) -> None:
         if self._square_dx is None:
             return
-        points = self.diffusion_coefficient.probe_points()
-        given, found = self._square_dx(points, _PROBE_TIME), self.diffusion_coefficient.square_dx(points, _PROBE_TIME)
-        scale = np.abs(found).max() + 1e-3 * np.abs(self.diffusion_squared(points, _PROBE_TIME)).max()
+        points, t = self.diffusion_coefficient.probe_points(), self.probe_time
+        given, found = self._square_dx(points, t), self.diffusion_coefficient.square_dx(points, t)
+        scale = np.abs(found).max() + 1e-3 * np.abs(self.diffusion_squared(points, t)).max()
         gap = np.abs(given - found)
         if gap.max() > 1e-5 * scale:
             j = int(np.argmax(gap))
             raise CoefficientError(
                 "diffusion_squared_dx must be the derivative of g² in x",
-                f"{given[j]:.6g} at x={points[j]:.6g}, t={_PROBE_TIME}, where differences of g² give {found[j]:.6g}",
+                f"{given[j]:.6g} at x={points[j]:.6g}, t={t:g}, where differences of g² give {found[j]:.6g}",
                 "remember ∂x g² = 2 g ∂x g, or leave it out",
             )
 
@@ -337,7 +359,9 @@ class SDE(Process):
         return _sharing_machine_code(self, other)
 
     def __repr__(self) -> str:
-        return f"SDE(support={self.support}, boundary={self.boundary}, calculus={self.calculus!r}, params={dict(self.params)})"
+        return (
+            f"SDE(support={self.support}, boundary={self.boundary}, calculus={self.calculus!r}, params={self.params})"
+        )
 
 
 class ODE(Process):
@@ -387,7 +411,7 @@ class ODE(Process):
         return _sharing_machine_code(self, other)
 
     def __repr__(self) -> str:
-        return f"ODE(support={self.support}, boundary={self.boundary}, params={dict(self.params)})"
+        return f"ODE(support={self.support}, boundary={self.boundary}, params={self.params})"
 
 
 def _sharing_machine_code(old: Process, new: ProcessType) -> ProcessType:
@@ -400,6 +424,11 @@ def _changed(old: Mapping[str, float], new: Mapping[str, float]) -> dict[str, fl
     for name in new:
         check_choice("a parameter", name, old or {"(this process has no parameters)"})
     return {**old, **new}
+
+
+def _probed_within(fn: Any, t_span: tuple[float, float]) -> None:
+    """Have a function that is built on a path of densities examined where the path is known."""
+    fn.probe_times = (0.63 * t_span[0] + 0.37 * t_span[1], *t_span)
 
 
 def _score_of(q: Any, t_span: Any) -> tuple[Callable[..., Any], tuple[float, float]]:

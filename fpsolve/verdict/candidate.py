@@ -24,12 +24,12 @@ class Ingredients:
         self._process = None if process is None else process.to_ito()
         self._evolution, self._t_end = evolution, t_end
 
-    def get(self, name: str, x: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
+    def get(self, name: str, x: np.ndarray, t: float) -> tuple[Any, np.ndarray]:
         """Return (values, errors) of one field."""
         if name == "x":
             return x, np.zeros_like(x)
         if name in ("t", "tau"):
-            return np.asarray(t if name == "t" else self._t_end - t), np.asarray(0.0)
+            return float(t if name == "t" else self._t_end - t), np.zeros(())
         if name in _FROM_EVOLUTION or name == "s_dx":
             return self._from_evolution(name, x, t)
         return self._from_process(name, x, t), np.zeros_like(x)

@@ -79,7 +79,8 @@ def claim(function: Callable[..., Verdict]) -> Claim:
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in ("tol", "seed"):
             raise ClaimError(
-                f"a claim takes no arguments but tol and seed; {function.__name__} needs {name}. Fix: give it a default."
+                f"a claim takes no arguments but tol and seed; {function.__name__} needs {name}. "
+                "Fix: give it a default."
             )
     statement = inspect.cleandoc(function.__doc__ or function.__name__.replace("_", " "))
     return Claim(function.__name__.replace("_", "-"), statement, function)
@@ -102,13 +103,15 @@ def claims_in_file(file: str | Path) -> list[Claim]:
         spec.loader.exec_module(module)
     except Exception as problem:
         raise ClaimError(
-            f"a claims file must import; {path} raised {type(problem).__name__}: {problem}. Fix: run `python {path}` to see it."
+            f"a claims file must import; {path} raised {type(problem).__name__}: {problem}. "
+            f"Fix: run `python {path}` to see it."
         ) from problem
     finally:
         sys.path.remove(folder)
     found = [value for value in vars(module).values() if isinstance(value, Claim)]
     if not found:
         raise ClaimError(
-            f"a claims file must hold claims; {path} has none. Fix: put @fps.claim above functions that return a Verdict."
+            f"a claims file must hold claims; {path} has none. "
+            "Fix: put @fps.claim above functions that return a Verdict."
         )
     return found

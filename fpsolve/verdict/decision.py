@@ -12,7 +12,7 @@ from fpsolve.verdict.verdict import CONFIRMED, INCONCLUSIVE, REFUTED, Finding, V
 
 DETERMINISTIC_TOL, SAMPLING_TOL = 1e-4, 3e-3
 ALPHA = 1e-4
-BUDGET = 4e9
+BUDGET = 1.2e10
 UNDECIDED = "undecided"
 
 
@@ -82,17 +82,17 @@ def examine(referee: Referee, stream: Stream, budget: float, alpha: float = ALPH
             referee.complete,
             seen.profile,
         )
-        # the next look costs about eight times this one
-        if decision != UNDECIDED or spent + 8 * seen.work > budget:
+        # the next look costs about four times this one
+        if decision != UNDECIDED or spent + 4 * seen.work > budget:
             break
     assert finding is not None
     return finding
 
 
-def settled(findings: Sequence[Finding]) -> bool:
-    """Whether more routes could not change the outcome: two independent opinions, and one of them clear."""
+def settled(findings: Sequence[Finding], following: Referee) -> bool:
+    """Whether the following route could not change the outcome: two opinions, or one that it cannot contradict."""
     if any(f.decision == REFUTED for f in findings):
-        return len(findings) >= 2
+        return len(findings) >= 2 or not following.complete
     return len({f.engine for f in findings if f.decision == CONFIRMED}) >= 2
 
 
@@ -113,11 +113,12 @@ def outcome_of(findings: Sequence[Finding]) -> tuple[str, str]:
         for confirmer in findings:
             if contradicts(refuter, confirmer):
                 return INCONCLUSIVE, (
-                    f"routes disagree: {refuter.route} refutes what {confirmer.route} confirms, so an engine is wrong here"
+                    f"routes disagree: {refuter.route} refutes what {confirmer.route} confirms, "
+                    "so an engine is wrong here"
                 )
     refuting = [f for f in findings if f.decision == REFUTED]
     if refuting:
-        return REFUTED, refuting[0].reason
+        return REFUTED, next((f.reason for f in refuting if f.reason), "")
     confirming = [f for f in findings if f.decision == CONFIRMED]
     if len({f.engine for f in confirming}) >= 2:
         return CONFIRMED, ""
@@ -146,7 +147,7 @@ def judge(
     findings: list[Finding] = []
     spent = 0.0
     for referee in sorted(referees, key=lambda r: r.cost()):
-        if settled(findings) or spent >= budget:
+        if settled(findings, referee) or spent >= budget:
             break
         findings.append(examine(referee, stream.child(title), budget - spent))
         spent += findings[-1].work

@@ -24,6 +24,7 @@ Field = tuple[np.ndarray, np.ndarray]
 
 
 def field_of(name: str) -> Callable[[Evolution, Nodes], Field]:
+    """Truth of a claim about a field that the evolution itself reports."""
     return lambda q, nodes: q.with_error(name, nodes.x, nodes.t)
 
 
@@ -63,21 +64,25 @@ class NoiseInClock(Process):
 def field_claim(
     quantity: str, candidate: Any, truth: Any, problem: Problem, tol: Any, scale: Any, region: Any
 ) -> FieldClaim:
+    """Declare a claim about a field that is given as a number, a callable or a formula."""
     field = Candidate(quantity, candidate)
     return FieldClaim(quantity, field, truth, problem, tolerance_of(tol), scale_of(scale), region_of(region))
 
 
 def pointwise_referees(claim: FieldClaim) -> list[Referee]:
+    """One pointwise referee for each deterministic view of the problem."""
     return [PointwiseReferee(claim, source) for source in sources_of(claim.problem)]
 
 
 def weak_referees(claim: FieldClaim, tol: float | None, kind: str, sign: float = 1.0) -> list[Referee]:
+    """The particle referee of a field, where there is a process to simulate."""
     if claim.problem.process is None or claim.problem.law is None:
         return []
     return [WeakFormReferee(claim, kind, sign, tolerance_of(tol, SAMPLING_TOL))]
 
 
 def judge_claim(title: str, claim: FieldClaim, referees: Sequence[Referee], budget: float, seed: int) -> Verdict:
+    """Let the referees judge a claim; add what was examined and what the instance is blind to."""
     problem = claim.problem
     sources = sources_of(problem)
     seen = sources[0].evolution(1) if sources else None
@@ -90,6 +95,7 @@ def judge_claim(title: str, claim: FieldClaim, referees: Sequence[Referee], budg
 
 
 def as_process(value: Any) -> Process:
+    """Return `value` if it is a process."""
     if not isinstance(value, Process):
         raise InputError(
             "the candidate must be a process", value, "wrap it: fps.SDE(drift, diffusion) or fps.ODE(velocity)"
@@ -98,23 +104,31 @@ def as_process(value: Any) -> Process:
 
 
 def as_ode(value: Process) -> Process:
+    """Return `value` if it has no noise."""
     if not value.is_ode:
         raise InputError("a velocity has no noise", value, "pass an ODE, or use fps.check_drift for a process")
     return value
 
 
 def tolerance_of(tol: float | None, default: float = DETERMINISTIC_TOL) -> float:
+    """Tolerance that was asked for, else the route's own."""
     return default if tol is None else check_number("tol", tol, above=0.0)
 
 
 def scale_of(scale: float | None) -> float | None:
+    """Scale that was asked for, positive, or None."""
     return None if scale is None else check_number("scale", scale, above=0.0)
 
 
 def region_of(region: Any) -> tuple[float, float] | None:
+    """Interval that was asked for, finite and ordered, or None."""
     if region is None:
         return None
-    left, right = (check_number("region", end) for end in region)
-    if left >= right:
-        raise InputError("region must be a pair (left, right) with left < right", region, "swap the ends")
+    rule = "region must be a pair (left, right) of finite numbers with left < right"
+    try:
+        left, right = (float(end) for end in region)
+    except (TypeError, ValueError):
+        raise InputError(rule, region, "write for instance region=(-2, 2)") from None
+    if not (np.isfinite([left, right]).all() and left < right):
+        raise InputError(rule, region, "use finite ends in this order")
     return left, right

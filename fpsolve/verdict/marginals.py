@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from fpsolve.problem.density import as_law
-from fpsolve.verdict.candidate import process_field
-from fpsolve.verdict.decision import BUDGET, SAMPLING_TOL
+from fpsolve.problem.process import Process
+from fpsolve.problem.streams import Stream
+from fpsolve.verdict.candidate import Candidate, process_field
+from fpsolve.verdict.decision import BUDGET, SAMPLING_TOL, examine
 from fpsolve.verdict.field_referees import FieldClaim
 from fpsolve.verdict.framing import (
     as_process,
     driven_flux,
+    field_of,
     judge_claim,
     pointwise_referees,
     region_of,
@@ -21,10 +27,10 @@ from fpsolve.verdict.marginal_referees import (
     PropagationReferee,
     SampledMarginalReferee,
     TransportReferee,
-    TwoSampleReferee,
 )
 from fpsolve.verdict.sources import Problem, declare, sources_of
 from fpsolve.verdict.verdict import Verdict
+from fpsolve.verdict.weak_referees import WeakFormReferee
 
 
 def check_drift(
@@ -118,8 +124,43 @@ def _marginals_of(
     propagated = TransportReferee if candidate.is_ode else PropagationReferee
     referees += [propagated(candidate, source, claim) for source in sources[:1]]
     sampling = tolerance_of(tol, SAMPLING_TOL)
-    if problem.given is None and problem.process is not None and problem.law is not None:
-        referees.append(TwoSampleReferee(problem, problem.process, candidate, sampling))
+    if problem.process is not None and problem.law is not None:
+        referees.append(WeakFormReferee(_as_velocity(candidate, claim), "velocity", 1.0, sampling))
     else:
         referees += [SampledMarginalReferee.of_process(problem, candidate, source, sampling) for source in sources[:1]]
-    return judge_claim(title, claim, referees, budget, seed)
+    verdict = judge_claim(title, claim, referees, budget, seed)
+    if verdict.refuted and not verdict.note and sources and may_explode(candidate, problem.t_span):
+        return _told_why(verdict, PropagationReferee(candidate, sources[0], claim), seed)
+    return verdict
+
+
+def may_explode(process: Process, t_span: tuple[float, float]) -> bool:
+    """Whether the drift points outwards and grows faster than x far out, where paths reach infinity in finite time."""
+    far = np.array([1e3, 1e6])
+    for side, end in zip((-1.0, 1.0), process.support, strict=True):
+        if np.isfinite(end):
+            continue
+        with np.errstate(all="ignore"):
+            pull = side * process.drift_coefficient.raw(side * far, 0.5 * sum(t_span)) / far
+        if not np.isfinite(pull).all() or pull[1] > 10.0 * max(pull[0], 0.0):
+            return True
+    return False
+
+
+def _told_why(verdict: Verdict, propagation: PropagationReferee, seed: int) -> Verdict:
+    """Add to a refutation that the candidate throws mass to infinity or blows up, if it does."""
+    finding = examine(propagation, Stream(seed).child(verdict.title), 0.0)
+    if not finding.reason:
+        return verdict
+    spent = verdict.spent + finding.work
+    return replace(verdict, findings=(*verdict.findings, finding), spent=spent, note=finding.reason)
+
+
+def _as_velocity(candidate: Process, claim: FieldClaim) -> FieldClaim:
+    """Velocity that the candidate process implies, f̂ - ½ ∂x ĝ² - ½ ĝ² s, for the test functions of particles."""
+
+    def velocity(x: np.ndarray, t: float, s: np.ndarray) -> np.ndarray:
+        drift = candidate.drift_coefficient.raw(x, t) - 0.5 * candidate.diffusion_squared_dx(x, t)
+        return drift - 0.5 * candidate.diffusion_squared(x, t) * s
+
+    return replace(claim, quantity="velocity", candidate=Candidate("velocity", velocity), truth=field_of("velocity"))

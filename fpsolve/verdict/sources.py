@@ -35,6 +35,8 @@ class Problem:
 
     def grid_solution(self, look: int) -> Evolution:
         """Solve the forward equation once per look, for all routes that need it."""
+        if self.process is None:
+            raise InputError("the grid needs a process", None, "pass the pair (process, q0)")
         if look not in self.solved:
             self.solved[look] = solve_fokker_planck(
                 self.process, self.law, self.t_span, t_eval=self.times, rtol=10.0 ** (-5 - look)

@@ -204,7 +204,8 @@ class Verdict:
 def _explain_finding(f: Finding) -> list[str]:
     d = f.discrepancy
     verb = {CONFIRMED: "confirms", REFUTED: "refutes"}.get(f.decision, "cannot decide")
-    line = f"  {f.route} {verb}: {f.quantity} differs by {float(d.value):.2e} ± {f.joint_error:.1e} (tolerance {f.tolerance:.0e})"
+    size = f"{float(d.value):.2e} ± {f.joint_error:.1e}"
+    line = f"  {f.route} {verb}: {f.quantity} differs by {size} (tolerance {f.tolerance:.0e})"
     if f.decision == CONFIRMED and float(d.value) > f.joint_error:
         line += ", resolved but below tolerance"
     lines = [line]

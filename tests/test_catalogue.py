@@ -1,0 +1,118 @@
+"""The catalogue: every identity is confirmed by independent routes, and every wrong sibling of it refuted.
+
+A sibling that is off by less than three tolerances somewhere says so with its measured size, which is checked here: a
+tolerance under that size refutes it.
+"""
+
+import pytest
+
+from fpsolve.catalogue import IDENTITIES
+from fpsolve.catalogue.fixtures import DATA, SINH_1, SINH_25, SINH_T, T_SPAN, VP8, VP20, Fixture
+from fpsolve.catalogue.identity import Identity, Sibling
+from fpsolve.verdict.claims import Claim
+from fpsolve.verdict.verdict import CONFIRMED, Verdict
+
+ORDER = (
+    "fp-strong-weak",
+    "fp-ito-stratonovich",
+    "lv-drift-from-cdf",
+    "rev-anderson",
+    "rev-joint-law",
+    "pf-velocity",
+    "pf-marginal-family",
+    "pf-likelihood",
+    "sm-tweedie",
+    "sm-esm-dsm",
+)
+BLIND = 1e-8  # a discrepancy of rounding and quadrature alone
+FACTOR = 1.5  # of a measured size, in either direction
+
+RIGHT = [pytest.param(c, id=c.name) for i in IDENTITIES.values() for c in i.claims()]
+WRONG = [pytest.param(s, c, id=f"{c.name}: {s.name}") for i in IDENTITIES.values() for s, c in i.wrong_claims()]
+MARKED = [
+    pytest.param(s, c, id=f"{c.name}: {s.name}")
+    for i in IDENTITIES.values()
+    for s, c in i.wrong_claims()
+    if s.below_tolerance.get(c.setting, 0.0) > 0.0
+]
+FIXTURES = {"L = 1": SINH_1, "L = 25": SINH_25, "g(x, t)": SINH_T, "VP8": VP8, "VP20": VP20}
+
+
+def independent_routes(verdict: Verdict) -> set[str]:
+    """What the confirming findings rest on; a finding of check_equal compares two routes, joined by a bar."""
+    return {route for f in verdict.findings if f.decision == CONFIRMED for route in f.engine.split("|")}
+
+
+def check_measured_size(verdict: Verdict, size: float) -> None:
+    """The discrepancy is the listed one; where it is zero the setting cannot tell the sibling from the truth."""
+    found = float(verdict.discrepancy.value)
+    if size == 0.0:
+        assert found < BLIND, verdict.explain()
+    else:
+        assert size / FACTOR <= found <= size * FACTOR, verdict.explain()
+
+
+@pytest.mark.parametrize("claim", RIGHT)
+def test_identity_is_confirmed_by_two_routes(claim: Claim) -> None:
+    verdict = claim()
+    verdict.require("confirmed")
+    assert len(independent_routes(verdict)) >= 2, verdict.explain()
+
+
+@pytest.mark.parametrize(("sibling", "claim"), WRONG)
+def test_wrong_sibling_is_refuted_or_listed_with_its_size(sibling: Sibling, claim: Claim) -> None:
+    verdict = claim()
+    if claim.setting not in sibling.below_tolerance:
+        verdict.require("refuted")
+        assert float(verdict.discrepancy.value) > 3 * verdict.tolerance, "list it in below_tolerance"
+        return
+    check_measured_size(verdict, sibling.below_tolerance[claim.setting])
+    decided = verdict.deciding
+    assert float(decided.discrepancy.value) <= 3 * decided.tolerance, "it need not be listed"
+    assert verdict.refuted == (float(decided.discrepancy.value) - decided.joint_error > decided.tolerance)
+
+
+@pytest.mark.parametrize(("sibling", "claim"), MARKED)
+def test_a_tolerance_under_its_size_refutes_a_listed_sibling(sibling: Sibling, claim: Claim) -> None:
+    claim(tol=0.5 * sibling.below_tolerance[claim.setting]).require("refuted")
+
+
+def test_ids_are_the_ones_of_the_catalogue_in_its_order() -> None:
+    assert tuple(IDENTITIES) == ORDER
+    assert all(identity.id == name for name, identity in IDENTITIES.items())
+
+
+@pytest.mark.parametrize("identity", [pytest.param(i, id=i.id) for i in IDENTITIES.values()])
+def test_identity_is_complete(identity: Identity) -> None:
+    assert all((identity.statement, identity.conditions, identity.source, identity.routes))
+    assert len(identity.settings) >= 2
+    assert len(identity.siblings) >= 3
+    names = [sibling.name for sibling in identity.siblings]
+    assert len(set(names)) == len(names)
+    for sibling in identity.siblings:
+        assert sibling.below_tolerance.keys() <= identity.settings.keys()
+        assert set(sibling.only) <= identity.settings.keys()
+        # somewhere it must be refuted for good
+        assert any(sibling.applies_to(name) and name not in sibling.below_tolerance for name in identity.settings)
+
+
+def test_a_finer_tolerance_than_the_shared_grid_solution_can_be_asked_for() -> None:
+    claim = IDENTITIES["pf-velocity"].claims()[0]
+    claim(tol=2e-6).require("confirmed")
+
+
+def test_another_seed_gives_the_same_outcome() -> None:
+    sampled = next(c for c in IDENTITIES["sm-esm-dsm"].claims() if c.setting.endswith("sampled"))
+    assert {sampled(seed=seed).outcome for seed in range(5)} == {"confirmed"}
+
+
+@pytest.mark.parametrize("fixture", [pytest.param(f, id=name) for name, f in FIXTURES.items()])
+def test_textbook_laws_agree_with_the_closed_form_engine(fixture: Fixture) -> None:
+    for t in (0.0, 0.3, T_SPAN[1]):
+        x = fixture.quantiles(t, 9, tail=1e-4)
+        assert fixture.law_at(t).logpdf(x) == pytest.approx(fixture.exact.logpdf(x, t), abs=1e-9)
+        assert fixture.velocity(x, t) == pytest.approx(fixture.exact.velocity(x, t), rel=1e-8, abs=1e-9)
+
+
+def test_data_is_asymmetric() -> None:
+    assert abs(DATA.mean()) > 0.1
