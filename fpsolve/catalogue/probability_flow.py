@@ -62,13 +62,13 @@ def _nearly_constant(x: Array) -> tuple[Array, Array]:
 
 
 def _process(fixture: Fixture, member: Member, level: Level, *, forward: bool) -> SDE:
-    """Member of the family as a process in its own clock, with the closed form's velocity and score."""
-    q, sign = fixture.exact, 1.0 if forward else -1.0
+    """Member of the family as a process in its own clock, with the textbook velocity and score."""
+    sign = 1.0 if forward else -1.0
 
     def drift(x: Array, t: float) -> Array:
         u = float(t) if forward else T_SPAN[1] - float(t)
         g2, g2_dx = level(x)
-        return member(sign * q.velocity(x, u), q.score(x, u), g2, g2_dx)
+        return member(sign * fixture.velocity(x, u), fixture.law_at(u).score(x), g2, g2_dx)
 
     return SDE(drift, lambda x: np.sqrt(level(x)[0]))
 
@@ -98,12 +98,17 @@ MARGINAL_FAMILY = Identity(
     ),
     conditions="q > 0; in one dimension the drift is unique for given marginals and γ.",
     source="Winther et al. (arXiv 2606.31576) eqs. 11-20",
-    routes=("flux of the member against -∂t F, closed form, in either clock", "the same on a grid solution"),
+    routes=(
+        "flux of the member, made from the textbook velocity and score, against -∂t F of the closed form",
+        "the same against a grid solution",
+        "in the forward and in the reversed clock",
+    ),
     truth=lambda v, s, g2, g2_dx: v + 0.5 * g2_dx + 0.5 * g2 * s,
     settings={
-        "γ = .6 + .3 sin 2x": _forward_member(SINH_1, _wavy),
+        "γ = .6 + .3 sin 2x": _forward_member(VP8, _wavy),
         "γ² = .36 (1 + .002 sin 2x)": _forward_member(VP8, _nearly_constant),
-        "γ = .6 + .3 sin 2x, reversed": _backward_member(SINH_1, _wavy),
+        "γ = .6 + .3 sin 2x, reversed, L = 1": _backward_member(SINH_1, _wavy),
+        "γ² = .36 (1 + .002 sin 2x), reversed, L = 25": _backward_member(SINH_25, _nearly_constant),
     },
     siblings=(
         Sibling("½ (γ²)' dropped", lambda v, s, g2, g2_dx: v + 0.5 * g2 * s),

@@ -117,7 +117,7 @@ def _lagrange_at_zero(nodes: Array) -> Array:
 
 
 def _bayes_route(fixture: Fixture) -> Estimate:
-    """Rates at all times, stacked as (2, times, x), each relative to its rms."""
+    """Rates at all times, stacked as (2, times, x)."""
     rows = []
     for t in _TIMES:
         x = fixture.quantiles(t, 15)

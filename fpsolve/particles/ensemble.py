@@ -63,9 +63,11 @@ class Ensemble:
         return {name: estimate_of(moments, self._route) for name, moments in self._observables.items()}
 
     @property
-    def coarse(self) -> np.ndarray | None:
-        """Positions with step h on the same noise, shape of `x`, where bias="halving" ran them beside step h/2."""
-        return self._store.x[1] if len(self._store.x) == 2 else None
+    def coarse(self) -> np.ndarray:
+        """Positions with step h on the noise of `x`, same shape; InputError unless bias="halving" ran them."""
+        if len(self._store.x) < 2:
+            raise InputError("only coupled runs have coarse paths", None, 'simulate with bias="halving"')
+        return self._store.x[1]
 
     def check_complete(self) -> None:
         """Raise BlowUp if paths were lost."""

@@ -78,7 +78,8 @@ class LinearMixture(Evolution):
             a, b, g2 = self.coefficients(u)
             return [a, a * state[1] + b, 2 * a * state[2] + g2]
 
-        solution = solve_ivp(rates, (s, t), [0.0, 0.0, 0.0], method="DOP853", rtol=1e-13, atol=1e-16)
+        with np.errstate(over="ignore", invalid="ignore"):
+            solution = solve_ivp(rates, (s, t), [0.0, 0.0, 0.0], method="DOP853", rtol=1e-13, atol=1e-16)
         if not solution.success:
             raise NoClosedForm("the moments of a linear SDE must stay finite", solution.message, "shorten t_span")
         log_factor, shift, noise = solution.y[:, -1]

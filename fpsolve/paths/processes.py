@@ -10,8 +10,11 @@ import numpy as np
 
 from fpsolve.errors import check_number
 from fpsolve.paths.schedules import VP
+from fpsolve.problem.declaration import Latent
 from fpsolve.problem.maps import Exp, Sinh
-from fpsolve.problem.process import SDE, Latent
+from fpsolve.problem.process import SDE
+
+__all__ = ["gbm", "ou", "sinh_ou", "vp"]
 
 
 def ou(theta: float = 1.0, sigma: Any = 2**0.5, mean: float = 0.0) -> SDE:

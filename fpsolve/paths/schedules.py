@@ -10,6 +10,8 @@ import numpy as np
 from fpsolve.errors import InputError, check_number
 from fpsolve.problem.process import SDE
 
+__all__ = ["VP"]
+
 
 @dataclass(frozen=True)
 class VP:

@@ -12,6 +12,8 @@ import numpy as np
 from fpsolve.errors import InputError, check_number
 from fpsolve.problem.law import Declared, Law, check_faces, pointwise
 
+__all__ = ["Exp", "Sinh"]
+
 
 class Map(Protocol):
     """An increasing differentiable map x = forward(y) of the whole line onto the interval `support`."""

@@ -248,7 +248,6 @@ def check_reverse(
         tolerance_of(tol),
         scale_of(scale),
         region_of(region),
-        orientation=-sign,
     )
     referees = pointwise_referees(claim)
     if noise is not forward and law == "path":

@@ -31,7 +31,6 @@ class FieldClaim:
     tolerance: float
     scale: float | None
     region: tuple[float, float] | None
-    orientation: float = 1.0
 
 
 class PointwiseReferee(Referee):
@@ -167,15 +166,7 @@ def flux_integrals(claim: FieldClaim, q: Evolution, t: float) -> FieldGap:
     truth_area = np.zeros_like(x)
     for u, w in zip(times, 0.5 * (b - a) * _PANEL_WEIGHTS, strict=True):
         density = q.pdf(x, float(u))
-        carried += w * density * _candidate_velocity(claim, q, x, float(u))
+        carried += w * density * _candidate_on_panels(claim, q, x, float(u))
         truth_area += w * density
     lost = q.cdf(x, a) - q.cdf(x, b)
     return _panel_gap(claim, t, x, truth_area, (carried - lost) / truth_area, lost / truth_area, 1e-13 / truth_area)
-
-
-def _candidate_velocity(claim: FieldClaim, q: Evolution, x: np.ndarray, t: float) -> np.ndarray:
-    """Velocity that the candidate implies: what is left of it without the flux that its noise carries."""
-    values = _candidate_on_panels(claim, q, x[:, None], t)[:, 0]
-    truth = claim.truth(q, Nodes(t, x, np.ones_like(x), q.pdf(x, t)))[0]
-    carried_by_noise = truth - claim.orientation * q.velocity(x, t)
-    return claim.orientation * (values - carried_by_noise)

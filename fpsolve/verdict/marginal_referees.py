@@ -20,7 +20,7 @@ from fpsolve.verdict.candidate import Ingredients
 from fpsolve.verdict.comparison import compare_density, region_nodes
 from fpsolve.verdict.decision import Measurement, Referee
 from fpsolve.verdict.field_referees import FieldClaim, summarised
-from fpsolve.verdict.sources import CHARACTERISTICS, GRID, PARTICLES, Problem, Source, sources_of
+from fpsolve.verdict.sources import CHARACTERISTICS, GRID, PARTICLES, Problem, Source, grid_rtol, sources_of
 
 CHUNK, CHUNKS_FIRST, STEPS = 2**17, 5, 150
 _POINTS = 1500
@@ -46,7 +46,7 @@ class PropagationReferee(Referee):
         start = problem.law if problem.law is not None else truth.at(problem.t_span[0])
         try:
             ours = solve_fokker_planck(
-                self.candidate, start, problem.t_span, t_eval=problem.times, rtol=10.0 ** (-5 - look)
+                self.candidate, start, problem.t_span, t_eval=problem.times, rtol=grid_rtol(look)
             )
         except (MassEscape, BlowUp, CoefficientError, DensityError) as failure:
             return Measurement(Estimate(1.0, route=self.route), 1e7, reason=str(failure), refuted=True)
@@ -81,10 +81,11 @@ class TransportReferee(Referee):
         for t in problem.times[problem.times > problem.t_span[0]]:
             nodes = region_nodes(truth, float(t), self.claim.region, panels=24)
             try:
-                back = flow_map(self.candidate, nodes.x, (float(t), problem.t_span[0]), rtol=10.0 ** (-6 - 2 * look), log_det=True)
+                times = (float(t), problem.t_span[0])
+                back = flow_map(self.candidate, nodes.x, times, rtol=10.0 ** (-6 - 2 * look), log_det=True)
             except (BlowUp, CoefficientError) as failure:
                 return Measurement(Estimate(1.0, route=self.route), work, reason=str(failure), refuted=True)
-            values = start.pdf(back.x) * np.exp(back.log_det)
+            values = start.pdf(back.x) * np.exp(np.asarray(back.log_det))
             moved = np.abs(start.score(back.x)) * back.error + back.log_det_error
             expected, error = truth.with_error("pdf", nodes.x, nodes.t)
             gaps.append(compare_density(nodes, values, expected, error + values * moved))
@@ -98,10 +99,16 @@ class SampledMarginalReferee(Referee):
     engine, quantity = PARTICLES, "distribution function"
 
     def __init__(
-        self, process: Process, start: Law, problem: Problem, expected: Callable[..., np.ndarray], route: str, tolerance: float
+        self,
+        process: Process,
+        start: Law,
+        problem: Problem,
+        expected: Callable[..., np.ndarray],
+        against: str,
+        tolerance: float,
     ) -> None:
         self.process, self.start, self.problem, self.tolerance = process, start, problem, tolerance
-        self._expected, self.route = expected, route
+        self._expected, self.route = expected, f"particles, empirical cdf{against}"
 
     @classmethod
     def of_candidate(cls, claim: FieldClaim, tolerance: float) -> SampledMarginalReferee:
@@ -114,15 +121,18 @@ class SampledMarginalReferee(Referee):
             steps = 0.5 * np.diff(fine) * (values[1:] + values[:-1])
             return np.interp(x, fine, np.concatenate([[0.0], np.cumsum(steps)]))
 
-        assert problem.process is not None and problem.law is not None
-        return cls(problem.process, problem.law, problem, expected, "particles, empirical cdf", tolerance)
+        assert problem.process is not None
+        assert problem.law is not None
+        return cls(problem.process, problem.law, problem, expected, "", tolerance)
 
     @classmethod
-    def of_process(cls, problem: Problem, candidate: Process, source: Source, tolerance: float) -> SampledMarginalReferee:
+    def of_process(
+        cls, problem: Problem, candidate: Process, source: Source, tolerance: float
+    ) -> SampledMarginalReferee:
         """Simulate a candidate process from the law at the start against F of the given path."""
         truth = source.evolution(1)
         start = problem.law if problem.law is not None else truth.at(problem.t_span[0])
-        return cls(candidate, start, problem, truth.cdf, f"particles, empirical cdf against the {source.engine}", tolerance)
+        return cls(candidate, start, problem, truth.cdf, f" against the {source.engine}", tolerance)
 
     def cost(self) -> float:
         """Sampling comes last."""
@@ -134,7 +144,8 @@ class SampledMarginalReferee(Referee):
             seen = empirical_cdfs(self.process, self.start, self.problem, look, stream)
         except BlowUp as failure:
             return Measurement(Estimate(1.0, route=self.route), 1e8, reason=str(failure), refuted=True)
-        gaps = [np.abs(f - self._expected(x, float(t))) for t, (x, f, _) in zip(self.problem.times, seen.rows, strict=True)]
+        pairs = zip(self.problem.times, seen.rows, strict=True)
+        gaps = [np.abs(found - self._expected(x, float(t))) for t, (x, found, _) in pairs]
         worst = int(np.argmax([gap.max() for gap in gaps]))
         x, _, bias = seen.rows[worst]
         # stated as a standard error, so that the joint error at this alpha is the DKW band
@@ -156,10 +167,8 @@ class EmpiricalCdfs:
         self.rows, self.n_paths, self.work = rows, n_paths, work
 
 
-def empirical_cdfs(
-    process: Process, start: Law, problem: Problem, look: int, stream: Stream
-) -> EmpiricalCdfs:
-    """Simulate in chunks and count; the step bias is extrapolated, and half of what that changed is taken as its error."""
+def empirical_cdfs(process: Process, start: Law, problem: Problem, look: int, stream: Stream) -> EmpiricalCdfs:
+    """Simulate in chunks and count; the step bias is extrapolated, and half of that change counts as its error."""
     n_chunks = CHUNKS_FIRST * 4 ** (look - 1)
     counts: list[np.ndarray] = []
     points: list[np.ndarray] = []
@@ -185,7 +194,15 @@ def simulated(
 ) -> Ensemble:
     """Run coupled paths with steps h and h/2; lost paths raise BlowUp."""
     ens = simulate(
-        process, start, problem.t_span, n_paths=n_paths, n_steps=n_steps, save_at=save_at, keep="saved", rng=stream, bias="halving"
+        process,
+        start,
+        problem.t_span,
+        n_paths=n_paths,
+        n_steps=n_steps,
+        save_at=save_at,
+        keep="saved",
+        rng=stream,
+        bias="halving",
     )
     ens.check_complete()
     return ens

@@ -22,6 +22,11 @@ CHARACTERISTICS = "characteristics"
 _DEFAULT_TIMES = (0.1, 0.35, 0.65, 0.9)
 
 
+def grid_rtol(look: int) -> float:
+    """Accuracy of a grid density at a look; its score and velocity are about ten times worse, and must beat 1e-4."""
+    return 3.0 * 10.0 ** (-5 - look)
+
+
 @dataclass(frozen=True)
 class Problem:
     """What a claim is about: a path of densities, its process if known, and the times to look at."""
@@ -39,7 +44,7 @@ class Problem:
             raise InputError("the grid needs a process", None, "pass the pair (process, q0)")
         if look not in self.solved:
             self.solved[look] = solve_fokker_planck(
-                self.process, self.law, self.t_span, t_eval=self.times, rtol=10.0 ** (-5 - look)
+                self.process, self.law, self.t_span, t_eval=self.times, rtol=grid_rtol(look)
             )
         return self.solved[look]
 

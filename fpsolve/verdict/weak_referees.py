@@ -27,7 +27,7 @@ _HEAVY = 0.01
 
 
 class Waves:
-    """Test functions ψ = sin, cos of ω (x - centre)/width at sample points: values, two derivatives, antiderivatives."""
+    """Test functions ψ = sin, cos of ω (x - centre)/width at sample points, with derivatives and antiderivative."""
 
     def __init__(self, x: np.ndarray, centre: float, width: float) -> None:
         rates = (_FREQUENCIES / width)[:, None]
@@ -84,9 +84,10 @@ class WeakFormReferee(Referee):
         return 1e8
 
     def measure(self, look: int, stream: Stream, alpha: float) -> Measurement:
-        """Largest |E[ψ (candidate - truth)]| over test functions and times, relative to the field's rms and that of ψ."""
+        """Largest |E[ψ (candidate - truth)]| over tests and times, relative to the rms of the field and of ψ."""
         problem = self.claim.problem
-        assert problem.process is not None and problem.law is not None
+        assert problem.process is not None
+        assert problem.law is not None
         if not set(self.claim.candidate.names) <= _KNOWN:
             return _no_opinion(self.route, "the candidate names fields that particles do not know")
         windows = [self._window(float(t)) for t in problem.times]

@@ -1,0 +1,176 @@
+"""The public interface: names outside this repository depend on exactly these signatures."""
+
+import inspect
+import re
+import types
+from typing import Any
+
+import pytest
+
+import fpsolve as fps
+
+CHECK = "t_span=None, times=None, region=None, tol=None, scale=None, budget=…, seed=0"
+SIGNATURES = {
+    # processes
+    "SDE": "(drift, diffusion, *, calculus='ito', support=(-inf, inf), boundary='natural', params=None, "
+    "diffusion_squared_dx=None)",
+    "ODE": "(velocity, *, support=(-inf, inf), boundary='natural', params=None)",
+    "SDE.drift": "(self, x, t)",
+    "SDE.diffusion": "(self, x, t)",
+    "SDE.to_ito": "(self)",
+    "SDE.to_stratonovich": "(self)",
+    "SDE.with_params": "(self, **params)",
+    "SDE.reverse": "(self, q, *, t_span=None)",
+    "SDE.probability_flow": "(self, q)",
+    "SDE.with_noise": "(self, gamma, q)",
+    "SDE.controlled": "(self, u)",
+    "ODE.velocity": "(self, x, t)",
+    "ODE.with_params": "(self, **params)",
+    "ODE.with_noise": "(self, gamma, q)",
+    "processes.ou": "(theta=1.0, sigma=1.4142135623730951, mean=0.0)",
+    "processes.vp": "(beta_min=0.1, beta_max=20.0)",
+    "processes.gbm": "(mu=0.05, sigma=0.2)",
+    "processes.sinh_ou": "(theta=0.8, sigma=0.7, length=1.0)",
+    "schedules.VP": "(beta_min=0.1, beta_max=20.0)",
+    # densities
+    "Normal": "(mean, std)",
+    "GaussianMixture": "(weights, means, stds)",
+    "LaplaceMixture": "(weights, locations, scales)",
+    "PointMass": "(x)",
+    "KDE": "(samples, bandwidth=None)",
+    "Empirical": "(samples)",
+    "Density": "(logpdf, support=(-inf, inf), *, modes=None)",
+    "Unnormalized": "(logpdf, *, support, modes=None)",
+    "Pushforward": "(base, map)",
+    **{f"Normal.{name}": "(self, x)" for name in ("pdf", "logpdf", "cdf", "score")},
+    "Normal.ppf": "(self, p)",
+    "Normal.sample": "(self, n, rng)",
+    "Normal.mean": "(self)",
+    "Normal.var": "(self)",
+    # evolutions
+    "solve_fokker_planck": "(process, q0, t_span, *, grid=None, t_eval=None, scheme='auto', rtol=1e-06, "
+    "progress=False)",
+    "exact_evolution": "(process, q0, t_span)",
+    "path": "(logpdf, *, t_span, cdf=None)",
+    "Grid": "(left, right, cells, stretch=None, centre=None)",
+    **{f"Evolution.{name}": "(self, x, t)" for name in ("pdf", "logpdf", "score", "cdf", "velocity", "flux")},
+    **{f"Evolution.{name}": "(self, t)" for name in ("at", "mean", "var", "entropy", "fisher", "mass")},
+    "Evolution.ppf": "(self, p, t)",
+    "Evolution.sample": "(self, n, t, rng=0)",
+    "Evolution.plot": "(self, ax=None, times=None)",
+    # particles
+    "simulate": "(process, start, t_span, *, n_paths, n_steps, scheme='euler-maruyama', save_at=None, keep='final', "
+    "observables=None, functionals=None, rng=0, bias=None, progress=False)",
+    "flow_map": "(ode, x0, t_span, *, rtol=1e-10, log_det=False)",
+    "Ensemble.expect": "(self, fn, t=None)",
+    # evidence
+    "Estimate": "(value, *, error=0.0, std_error=0.0, at=None, route)",
+    "exact": "(value)",
+    "check_density": f"(what, candidate, *, {CHECK})",
+    "check_score": f"(what, candidate, *, {CHECK})",
+    "check_velocity": f"(what, candidate, *, {CHECK})",
+    "check_drift": f"(q, candidate_process, *, {CHECK})",
+    "check_reverse": f"(what, candidate, *, clock='reversed', law='path', {CHECK})",
+    "check_same_marginals": f"(process_a, process_b, q0, t_span, *, {CHECK.removeprefix('t_span=None, ')})",
+    "check_equal": "(*routes, tol=0.0001, scale=None, budget=…, seed=0, title='equal')",
+    "claim": "(function)",
+    "Verdict.explain": "(self)",
+    "Verdict.plot": "(self, ax=None)",
+    "Verdict.require": "(self, outcome='confirmed')",
+}
+ERRORS = {
+    "FpsolveError": Exception,
+    "InputError": ValueError,
+    "CoefficientError": fps.InputError,
+    "DensityError": fps.InputError,
+    "UnknownName": fps.InputError,
+    "NoClosedForm": fps.InputError,
+    "MassEscape": fps.FpsolveError,
+    "BlowUp": fps.FpsolveError,
+    "Undecided": fps.FpsolveError,
+    "ClaimError": fps.FpsolveError,
+}
+MADE_BY_FPSOLVE = {"Claim", "Ensemble", "Evolution", "Verdict"}  # nobody constructs these by hand
+MODULES = {"maps", "processes", "schedules"}
+
+
+def look_up(name: str) -> Any:
+    thing: Any = fps
+    for part in name.split("."):
+        thing = getattr(thing, part)
+    return thing
+
+
+def signature_of(thing: Any) -> str:
+    """Names, order and defaults; annotations left out, and how much work is allowed."""
+    found = inspect.signature(thing)
+    plain = [p.replace(annotation=inspect.Parameter.empty) for p in found.parameters.values()]
+    text = str(found.replace(parameters=plain, return_annotation=inspect.Signature.empty))
+    return re.sub(r"budget=[\d.e+]+", "budget=…", text)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signature(name: str) -> None:
+    assert signature_of(look_up(name)) == SIGNATURES[name]
+
+
+def test_every_public_name_is_pinned() -> None:
+    assert set(fps.__all__) - ERRORS.keys() - MADE_BY_FPSOLVE - MODULES == {n for n in SIGNATURES if "." not in n}
+
+
+def test_public_names_are_sorted_and_complete() -> None:
+    def as_ruff_sorts(name: str) -> tuple[int, str]:
+        return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
+
+    assert list(fps.__all__) == sorted(fps.__all__, key=as_ruff_sorts)
+    imported = {
+        name
+        for name, value in vars(fps).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    assert imported == set(fps.__all__) - MODULES
+    assert all(isinstance(getattr(fps, name), types.ModuleType) for name in MODULES)
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_exceptions(name: str) -> None:
+    assert issubclass(getattr(fps, name), ERRORS[name])
+    assert issubclass(getattr(fps, name), fps.FpsolveError)
+
+
+def test_verdict_has_the_attributes_of_the_contract() -> None:
+    v = fps.check_equal(fps.exact(1.0), fps.exact(2.0))
+    assert isinstance(v, fps.Verdict)
+    assert (v.outcome, v.confirmed, v.refuted, v.inconclusive) == ("refuted", False, True, False)
+    assert isinstance(v.discrepancy, fps.Estimate)
+    assert v.tolerance == 1e-4
+    assert isinstance(v.budget, dict)
+    assert v.where is None or len(v.where) == 2
+    assert all(isinstance(route, str) for route in v.routes)
+    assert isinstance(v.table, list)
+    assert isinstance(v.blind_to, tuple)
+    assert isinstance(v.explain(), str)
+    assert bool(v) is False
+
+
+def test_evolution_has_the_attributes_of_the_contract() -> None:
+    p = fps.processes.ou()
+    for q in (
+        fps.exact_evolution(p, fps.Normal(0, 1), (0, 1)),
+        fps.path(lambda x, t: -0.5 * x**2 - 0.9189385332046727 + 0 * t, t_span=(0, 1)),
+        fps.solve_fokker_planck(p, fps.Normal(0, 1), (0, 1)),
+    ):
+        assert isinstance(q, fps.Evolution)
+        assert q.t_span == (0.0, 1.0)
+        assert isinstance(q.stats, dict)
+        assert isinstance(q.message, str)
+        assert q.message
+        assert q.grid is None or isinstance(q.grid, fps.Grid)
+
+
+def test_ensemble_has_the_attributes_of_the_contract() -> None:
+    ens = fps.simulate(fps.processes.ou(), fps.Normal(0, 1), (0, 1), n_paths=8, n_steps=4)
+    assert ens.x.shape == (len(ens.t), 8)
+    assert isinstance(ens.expect(lambda x: x), fps.Estimate)
+    assert ens.functionals == {}
+    assert ens.stats["n_paths"] == 8
