@@ -36,6 +36,12 @@ class Ensemble:
         first_path, first_time, start, cause), threads, seconds.
     message : str
         One line for people.
+
+    Examples
+    --------
+    >>> ens = fps.simulate(fps.SDE(0.0, 1.0), fps.PointMass(1.0), (0, 1), n_paths=100, n_steps=10)
+    >>> ens.t, ens.x.shape
+    (array([1.]), (1, 100))
     """
 
     t: np.ndarray

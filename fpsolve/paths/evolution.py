@@ -24,6 +24,12 @@ class Evolution(ABC):
     `times` holds the only times at which it is known, or is None where any time in the span will do.
     `t` is one number inside `t_span`; `x` an array of any shape, and results have its shape. A subclass gives
     `at(t)`, the law at one time; everything else follows from it, or is overridden where more is known.
+
+    Examples
+    --------
+    >>> q = fps.exact_evolution(fps.processes.ou(1.0, 2**0.5), fps.Normal(2.0, 0.5), (0, 1))
+    >>> bool(abs(q.mass(0.5) - 1) < 1e-12), round(q.mean(1.0), 6)
+    (True, 0.735759)
     """
 
     t_span: tuple[float, float]

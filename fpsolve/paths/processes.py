@@ -41,6 +41,11 @@ def ou(theta: float = 1.0, sigma: Any = 2**0.5, mean: float = 0.0) -> SDE:
 def vp(beta_min: float = 0.1, beta_max: float = 20.0) -> SDE:
     """Variance-preserving process dX = -½ β(t) X dt + √β(t) dW on [0, 1], β linear (the process of fps.schedules.VP).
 
+    Parameters
+    ----------
+    beta_min, beta_max : float
+        β(0) and β(1), positive.
+
     Examples
     --------
     >>> float(fps.processes.vp(0.1, 8.0).drift(2.0, 0.0))
@@ -53,6 +58,13 @@ def gbm(mu: float = 0.05, sigma: float = 0.2) -> SDE:
     """Geometric Brownian motion dX = μ X dt + σ X dW on (0, ∞): X = exp(Y) with dY = (μ - ½ σ²) dt + σ dW.
 
     Its closed form needs a law fps.Pushforward(mixture, fps.maps.Exp()) or a point mass.
+
+    Parameters
+    ----------
+    mu : float
+        Rate of growth of the mean, 1/time.
+    sigma : float
+        Relative noise, positive.
 
     Examples
     --------

@@ -121,6 +121,13 @@ def check_score(
     Verdict
         Discrepancy: L²(q_t) norm relative to the rms of the score, at the worst time.
 
+    Raises
+    ------
+    InputError
+        If an argument breaks a rule, or the field vanishes and no scale is given.
+    CoefficientError
+        If the candidate returns the wrong shape or type, or is finite nowhere.
+
     Examples
     --------
     >>> p, q0 = fps.processes.ou(1.0, 2**0.5), fps.Normal(0, 1)
@@ -159,7 +166,7 @@ def check_velocity(
     candidate : callable or ODE
         v̂ bound by name, as in `check_score`, or a flow.
     t_span, times, region, tol, scale, budget, seed
-        As in `check_score`.
+        As in `check_score`, and so are the discrepancy and what is raised.
 
     Examples
     --------
@@ -212,7 +219,7 @@ def check_reverse(
     law : {"path", "marginals"}
         "path": the reversed path law, so the noise must be g. "marginals": the noise may be any.
     t_span, times, region, tol, scale, budget, seed
-        As in `check_score`; times are forward times.
+        As in `check_score`, and so are the discrepancy and what is raised; times are forward times.
 
     Notes
     -----

@@ -24,6 +24,13 @@ class Claim:
         Name on the command line.
     statement : str
         What is claimed, from the docstring.
+    setting : str
+        Fixture of a catalogue identity.
+
+    Examples
+    --------
+    >>> fps.Claim("one-is-one", "1 = 1", lambda: fps.check_equal(fps.exact(1.0), fps.exact(1.0)))().confirmed
+    True
     """
 
     id: str

@@ -57,7 +57,12 @@ def check_drift(
     candidate_process : SDE or ODE
         The process under examination.
     t_span, times, region, tol, scale, budget, seed
-        As in `check_score`; the scale is that of the drift.
+        As in `check_score`, and so is what is raised; the scale is that of the drift.
+
+    Returns
+    -------
+    Verdict
+        A candidate that throws mass to infinity or blows up is refuted with that as its note.
 
     Examples
     --------
@@ -91,7 +96,7 @@ def check_same_marginals(
     q0 : density
         Law of both at t_span[0].
     t_span, times, region, tol, scale, budget, seed
-        As in `check_drift`.
+        As in `check_drift`, and so is what is returned.
 
     Examples
     --------
