@@ -32,7 +32,6 @@ from fpsolve.verdict.claims import Claim, claims_in_file
 from fpsolve.verdict.verdict import INCONCLUSIVE, REFUTED
 
 CONFIRMED_STATUS, REFUTED_STATUS, INCONCLUSIVE_STATUS, ERROR_STATUS, INTERRUPTED_STATUS = 0, 1, 2, 3, 130
-FEW_CLAIMS = 4  # up to here another process takes longer to start than it saves
 CATALOGUE = ""  # the source of a claim that is in no file
 
 
@@ -85,7 +84,11 @@ def build_parser() -> Parser:
         "--seed", type=int, metavar="N", help="seed of the random streams (0 unless a claim has its own)"
     )
     verify.add_argument(
-        "--workers", type=int, metavar="N", help="processes (chosen by the number of claims unless given)"
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes; worth their start-up for many long claims (1 unless given: simulations use all cores anyway)",
     )
     verify.add_argument("--json", metavar="FILE", help="write the verdicts to this file too; - is standard output")
     verify.set_defaults(run=run_verify)
@@ -151,8 +154,7 @@ def run_verify(options: argparse.Namespace) -> int:
         check_number("--tol", options.tol, above=0.0)
     if options.seed is not None:
         check_count("--seed", options.seed, at_least=0)
-    if options.workers is not None:
-        check_count("--workers", options.workers)
+    check_count("--workers", options.workers)
     to_stdout = options.json == "-"
     destination = None if options.json is None or to_stdout else check_destination(options.json)
     report = sys.stderr if to_stdout else sys.stdout
@@ -239,8 +241,7 @@ def unused_options(jobs: Sequence[Job], **given: Any) -> list[str]:
 def run_jobs(jobs: Sequence[Job], options: argparse.Namespace, progress: LiveProgress) -> tuple[list[Result], bool]:
     """Return the results in the order of the jobs, and whether the user interrupted."""
     settings = {"tol": options.tol, "seed": options.seed}
-    automatic = min(2, os.cpu_count() or 1) if len(jobs) > FEW_CLAIMS else 1
-    workers = min(options.workers or automatic, len(jobs))
+    workers = min(options.workers, len(jobs))
     stream = run_here(jobs, settings, progress) if workers <= 1 else run_in_processes(jobs, settings, workers, progress)
     done: dict[tuple[str, str, str], Result] = {}
     interrupted = False

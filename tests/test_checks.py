@@ -158,7 +158,7 @@ def test_double_well_confirms_the_right_reversal() -> None:
 
 
 def test_double_well_marginals() -> None:
-    q = fps.solve_fokker_planck(WELL, WELL_Q0, SPAN, t_eval=[0.25, 0.5, 0.75])
+    q = fps.solve_fokker_planck(WELL, WELL_Q0, SPAN, t_eval=[0.5, 1.0])
     wrong = fps.SDE(lambda x: x - x**3 + 0.05, WELL.diffusion)
     assert fps.check_drift((WELL, WELL_Q0), wrong, t_span=SPAN).refuted
     assert fps.check_drift(q, wrong).refuted
@@ -382,6 +382,14 @@ def test_blind_spots_of_the_instance() -> None:
     driven = fps.processes.sinh_ou(sigma=lambda t: 0.5 + 0.4 * t)
     assert blind(driven, Q0) == ""
     assert "every noise term (g = 0)" in blind(fps.ODE(lambda x, t: t - x), fps.Normal(0.2, 1.0))
+
+
+def test_times_at_the_ends_are_left_to_the_routes_that_can_see_them() -> None:
+    for times in ([0.0, 0.5], [0.5, 1.0]):
+        v = fps.check_velocity((WELL, WELL_Q0), VELOCITIES["no noise derivative"], t_span=SPAN, times=times)
+        assert v.refuted
+    v = fps.check_velocity((WELL, WELL_Q0), VELOCITIES["right"], t_span=SPAN, times=[1.0])
+    assert "only grid could examine it" in v.note
 
 
 def test_same_seed_same_verdict() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.integrate import solve_ivp
 
 from fpsolve.errors import InputError, NoClosedForm, check_points, check_t_span
 from fpsolve.paths.evolution import Evolution
@@ -19,6 +19,20 @@ _LOG_2PI = float(np.log(2.0 * np.pi))
 # both ends, and times that no period of the coefficients hits
 _PROBE_PARTS = np.append(np.arange(1, 12) * 0.6180339887498949 % 1.0, [0.0, 1.0])
 _PROBES = np.array([-40.0, -3.0, -1.0, 0.0, 0.7, 2.0, 31.0])
+_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(16)
+_MOST_PANELS = 1024
+
+
+def _running_integrals() -> np.ndarray:
+    """Matrix that takes values at the Gauss nodes to integrals from -1 to each node."""
+    powers = np.polynomial.legendre.legvander(_NODES, 15)
+    integrated = [
+        np.polynomial.legendre.legval(_NODES, np.polynomial.legendre.legint(row, lbnd=-1)) for row in np.eye(16)
+    ]
+    return np.array(integrated).T @ np.linalg.inv(powers)
+
+
+_RUNNING = _running_integrals()
 
 
 class LinearCoefficients:
@@ -71,19 +85,32 @@ class LinearMixture(Evolution):
         return self._kernels[key]
 
     def _integrate(self, s: float, t: float) -> tuple[float, float, float]:
-        if s == t:
-            return 1.0, 0.0, 0.0
+        """Integrate on ever more panels until (log Φ, B, N) settle to rounding."""
+        panels, before = 1, np.full(3, np.inf)
+        while panels <= _MOST_PANELS:
+            log_factor, shift, noise = 0.0, 0.0, 0.0
+            for a, b in pairwise(np.linspace(s, t, panels + 1)):
+                step = self._panel(float(a), float(b))
+                factor = np.exp(step[0])
+                log_factor, shift, noise = log_factor + step[0], factor * shift + step[1], factor**2 * noise + step[2]
+            found = np.array([log_factor, shift, noise])
+            if not np.isfinite(found).all():
+                break
+            # scales of the span, so that a moment that happens to vanish does not ask for more panels
+            if (np.abs(found - before) <= 1e-13 * (np.array([1.0, 1.0 + abs(shift), noise]))).all():
+                return float(np.exp(log_factor)), float(shift), float(noise)
+            panels, before = 2 * panels, found
+        raise NoClosedForm(
+            "the coefficients of a linear SDE must be integrable over the span", f"({s:g}, {t:g})", "shorten t_span"
+        )
 
-        def rates(u: float, state: np.ndarray) -> list[float]:
-            a, b, g2 = self.coefficients(u)
-            return [a, a * state[1] + b, 2 * a * state[2] + g2]
-
-        with np.errstate(over="ignore", invalid="ignore"):
-            solution = solve_ivp(rates, (s, t), [0.0, 0.0, 0.0], method="DOP853", rtol=1e-13, atol=1e-16)
-        if not solution.success:
-            raise NoClosedForm("the moments of a linear SDE must stay finite", solution.message, "shorten t_span")
-        log_factor, shift, noise = solution.y[:, -1]
-        return float(np.exp(log_factor)), float(shift), float(noise)
+    def _panel(self, s: float, t: float) -> tuple[float, float, float]:
+        """log Φ, B and N over one panel: X_t = Φ (X_s + ∫ b/φ du + ∫ g/φ dW) with φ the factor up to u."""
+        half = 0.5 * (t - s)
+        a, b, g2 = np.array([self.coefficients(float(u)) for u in s + half * (1.0 + _NODES)]).T
+        log_factor = half * float(_NODE_WEIGHTS @ a)
+        left = np.exp(log_factor - half * (_RUNNING @ a))  # from u to t
+        return log_factor, half * float(_NODE_WEIGHTS @ (left * b)), half * float(_NODE_WEIGHTS @ (left**2 * g2))
 
     def _moments(self, t: float) -> tuple[np.ndarray, np.ndarray]:
         factor, shift, noise = self.kernel(self.t_span[0], t)

@@ -30,7 +30,7 @@ class Stream:
 
     def generator(self, *labels: object) -> np.random.Generator:
         """NumPy generator for what is not drawn inside a kernel (initial positions, test functions)."""
-        return np.random.Generator(np.random.Philox(key=self.child("generator", *labels).key))
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence(self.child("generator", *labels).key)))
 
 
 def as_stream(rng: Any) -> Stream:

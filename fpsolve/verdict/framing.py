@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,8 +77,15 @@ def pointwise_referees(claim: FieldClaim) -> list[Referee]:
 
 def weak_referees(claim: FieldClaim, tol: float | None, kind: str, sign: float = 1.0) -> list[Referee]:
     """The particle referee of a field, where there is a process to simulate."""
-    if claim.problem.process is None or claim.problem.law is None:
+    problem = claim.problem
+    if problem.process is None or problem.law is None:
         return []
+    # it needs increments of paths before the time, and for a velocity after it
+    inside = (problem.times > problem.t_span[0]) & ((problem.times < problem.t_span[1]) | (kind != "velocity"))
+    seen = inside | (kind == "score")
+    if not seen.any():
+        return []
+    claim = replace(claim, problem=replace(problem, times=problem.times[seen]))
     return [WeakFormReferee(claim, kind, sign, tolerance_of(tol, SAMPLING_TOL))]
 
 
