@@ -74,7 +74,7 @@ def describe(value: object, limit: int = 120) -> str:
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     if isinstance(value, (float, np.floating)):
         return format(float(value), ".6g")
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -4,6 +4,7 @@ The wrong formulas are those that one finds in derivations: a term with the wron
 a verdict is sampled its seed is fixed, and its false-alarm rate is 1e-4 (the α of a claim).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -147,8 +148,13 @@ def test_double_well_refutes_wrong_velocities(name: str) -> None:
     fps.check_velocity((WELL, WELL_Q0), VELOCITIES[name], t_span=SPAN).require("refuted")
 
 
+@functools.cache
+def right_velocity_of_the_well(seed: int) -> fps.Verdict:
+    return fps.check_velocity((WELL, WELL_Q0), VELOCITIES["right"], t_span=SPAN, times=[0.5], seed=seed)
+
+
 def test_double_well_confirms_the_right_velocity() -> None:
-    v = fps.check_velocity((WELL, WELL_Q0), VELOCITIES["right"], t_span=SPAN, times=[0.5]).require()
+    v = right_velocity_of_the_well(0).require()
     assert {f.engine for f in v.findings} == {"grid", "particles"}
 
 
@@ -362,7 +368,7 @@ def test_evolution_as_candidate_and_as_what_is_examined() -> None:
 
 
 def blind(process: Any, law: Any) -> str:
-    return "; ".join(fps.check_score((process, law), 0.0, t_span=SPAN, times=[0.3, 0.7], scale=1.0).blind_to)
+    return "; ".join(fps.check_score((process, law), 0.0, t_span=SPAN, scale=1.0, budget=1.0).blind_to)
 
 
 def test_blind_spots_of_the_instance() -> None:
@@ -393,10 +399,8 @@ def test_times_at_the_ends_are_left_to_the_routes_that_can_see_them() -> None:
 
 
 def test_same_seed_same_verdict() -> None:
-    def once(seed: int) -> Any:
-        return fps.check_velocity((WELL, WELL_Q0), VELOCITIES["right"], t_span=SPAN, times=[0.5], seed=seed)
-
-    first, again, other = once(1), once(1), once(2)
+    first, other = right_velocity_of_the_well(0), right_velocity_of_the_well(1)
+    again = right_velocity_of_the_well.__wrapped__(0)
     assert first.table == again.table
     assert first.explain() == again.explain()
     sampled = [next(row for row in v.table if row["route"].startswith("particles")) for v in (first, other)]

@@ -111,6 +111,7 @@ def test_given_cdf_is_used() -> None:
         return KNOWN.cdf(x, t)
 
     q = fps.path(log_moving, t_span=(0, 2), cdf=cdf)
+    calls.clear()
     assert np.array_equal(q.cdf(X, 0.5), KNOWN.cdf(X, 0.5))
     assert calls == [0.5]
     assert q.cdf(np.full((2, 3), 0.1), 0.5).shape == (2, 3)
@@ -120,9 +121,14 @@ def test_given_cdf_is_used() -> None:
 
 def test_given_cdf_must_be_one() -> None:
     with pytest.raises(DensityError, match=r"a cdf must lie in \[0, 1\].*P\(X_t ≤ x\)"):
-        fps.path(log_moving, t_span=(0, 2), cdf=lambda x: x).cdf(X, 0.5)
+        fps.path(log_moving, t_span=(0, 2), cdf=lambda x: x)
+    with pytest.raises(DensityError, match=r"cdf must be the integral of exp\(logpdf\).*leave cdf out"):
+        fps.path(log_moving, t_span=(0, 2), cdf=lambda x, t: 0.999 * KNOWN.cdf(x, t))
+    later = fps.path(log_moving, t_span=(0, 2), cdf=lambda x, t: KNOWN.cdf(x, t) + (t == 0.5))
+    with pytest.raises(DensityError, match="a cdf must lie in"):
+        later.cdf(X, 0.5)
     with pytest.raises(CoefficientError, match="the cdf must return one value per point"):
-        fps.path(log_moving, t_span=(0, 2), cdf=lambda x: np.zeros(2)).cdf(X, 0.5)
+        fps.path(log_moving, t_span=(0, 2), cdf=lambda x: np.zeros(2))
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

@@ -88,11 +88,8 @@ class LinearMixture(Evolution):
         """Integrate on ever more panels until (log Φ, B, N) settle to rounding."""
         panels, before = 1, np.full(3, np.inf)
         while panels <= _MOST_PANELS:
-            log_factor, shift, noise = 0.0, 0.0, 0.0
-            for a, b in pairwise(np.linspace(s, t, panels + 1)):
-                step = self._panel(float(a), float(b))
-                factor = np.exp(step[0])
-                log_factor, shift, noise = log_factor + step[0], factor * shift + step[1], factor**2 * noise + step[2]
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite ends the search
+                log_factor, shift, noise = self._over_panels(np.linspace(s, t, panels + 1))
             found = np.array([log_factor, shift, noise])
             if not np.isfinite(found).all():
                 break
@@ -103,6 +100,15 @@ class LinearMixture(Evolution):
         raise NoClosedForm(
             "the coefficients of a linear SDE must be integrable over the span", f"({s:g}, {t:g})", "shorten t_span"
         )
+
+    def _over_panels(self, edges: np.ndarray) -> tuple[float, float, float]:
+        """log Φ, B and N over panels in a row."""
+        log_factor, shift, noise = 0.0, 0.0, 0.0
+        for a, b in pairwise(edges):
+            step = self._panel(float(a), float(b))
+            factor = np.exp(step[0])
+            log_factor, shift, noise = log_factor + step[0], factor * shift + step[1], factor**2 * noise + step[2]
+        return log_factor, shift, noise
 
     def _panel(self, s: float, t: float) -> tuple[float, float, float]:
         """log Φ, B and N over one panel: X_t = Φ (X_s + ∫ b/φ du + ∫ g/φ dW) with φ the factor up to u."""

@@ -12,6 +12,7 @@ from fpsolve.errors import DensityError, check_points, check_t_span, check_time
 from fpsolve.plotting import new_axes
 from fpsolve.problem.coefficient import Binding, checked_array
 from fpsolve.problem.density import Density
+from fpsolve.problem.differences import differentiate
 from fpsolve.problem.grid import Grid
 from fpsolve.problem.law import Law
 from fpsolve.problem.mixtures import Empirical
@@ -185,7 +186,28 @@ class LogDensityPath(Evolution):
         self._laws: dict[float, Law] = {}
         self.message = "given by its log-density"
         for t in (self.t_span[0], 0.5 * sum(self.t_span), self.t_span[1]):
-            self.at(t)
+            self._check_cdf(self.at(t), t)
+
+    def _check_cdf(self, law: Law, t: float) -> None:
+        if self._cdf is None:
+            return
+        x = np.asarray(law.ppf(np.array([0.03, 0.2, 0.5, 0.8, 0.97])))
+        given, found = self.cdf(x, t), law.cdf(x)
+        worst = int(np.argmax(np.abs(given - found)))
+        if abs(given[worst] - found[worst]) > 1e-6:
+            raise DensityError(
+                "cdf must be the integral of exp(logpdf)",
+                f"{given[worst]:.8g} at x={x[worst]:.6g}, t={t:g}, where logpdf gives {found[worst]:.8g}",
+                "correct one of the two, or leave cdf out",
+            )
+
+    def with_error(self, name: str, x: Any, t: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return (values, estimated errors); a score is a difference of log q and carries the error of that."""
+        if name != "score":
+            return super().with_error(name, x, t)
+        law = self.at(t)
+        left, right = law.quantile_span(0.16)
+        return differentiate(law.logpdf, check_points("x", x), length=0.5 * (right - left))
 
     def at(self, t: float) -> Law:
         """Return the law at time `t`; that it integrates to one is checked at each time asked for."""

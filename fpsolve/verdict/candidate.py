@@ -80,11 +80,6 @@ class Candidate:
         """Fields that it names."""
         return tuple(self._binding.fields)
 
-    @property
-    def is_formula(self) -> bool:
-        """Whether it names more than x and t."""
-        return not set(self.names) <= {"x", "t", "tau"}
-
     def __call__(self, ingredients: Ingredients, x: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
         """Return (values, errors): errors of the ingredients are propagated one at a time and added."""
         parts = {name: ingredients.get(name, x, t) for name in self.names}

@@ -58,7 +58,7 @@ def check_density(
     tol : float, optional
         Tolerance of every route; 1e-4 for deterministic routes and 3e-3 for sampling unless given.
     scale : float, optional
-        Not used by densities, which are compared relative to max q.
+        Size to which max|Δ| is compared; max q_t at each time unless given.
     budget : float
         Work allowed, in cell-steps and path-steps.
     seed : int
@@ -84,7 +84,9 @@ def check_density(
     problem = declare(what, t_span, times)
     source = candidate.pdf if isinstance(candidate, Evolution) else candidate
     field = process_field("density", source) if isinstance(candidate, Evolution) else Candidate("density", source)
-    claim = FieldClaim("density", field, field_of("pdf"), problem, tolerance_of(tol), None, region_of(region))
+    claim = FieldClaim(
+        "density", field, field_of("pdf"), problem, tolerance_of(tol), scale_of(scale), region_of(region)
+    )
     referees = pointwise_referees(claim)
     if problem.process is not None and problem.law is not None:
         referees.append(SampledMarginalReferee.of_candidate(claim, tolerance_of(tol, SAMPLING_TOL)))

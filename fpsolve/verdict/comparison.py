@@ -74,9 +74,11 @@ def compare_field(
     return FieldGap(nodes.t, distance / rms, noise / rms, supremum, bool(gap[worst] <= cover[worst]))
 
 
-def compare_density(nodes: Nodes, values: np.ndarray, truth: np.ndarray, error: np.ndarray) -> FieldGap:
-    """Larger of max|Δ|/max q and total variation over the nodes."""
-    top = float(truth.max())
+def compare_density(
+    nodes: Nodes, values: np.ndarray, truth: np.ndarray, error: np.ndarray, scale: float | None = None
+) -> FieldGap:
+    """Larger of total variation and max|Δ| relative to max q (or to `scale`) over the nodes."""
+    top = float(truth.max()) if scale is None else scale
     gap = np.abs(values - truth)
     worst = int(np.argmax(gap))
     variation = 0.5 * float((nodes.weights * gap).sum())

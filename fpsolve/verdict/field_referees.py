@@ -59,7 +59,7 @@ class PointwiseReferee(Referee):
                 return blown_up(claim.quantity, broken, nodes.t, self.source.work(look))
             truth, error = claim.truth(q, nodes)
             if claim.quantity == "density":
-                gaps.append(compare_density(nodes, values, truth, error + own_error))
+                gaps.append(compare_density(nodes, values, truth, error + own_error, claim.scale))
             else:
                 gaps.append(compare_field(nodes, values, truth, error + own_error, claim.scale, claim.quantity))
         return summarised(gaps, self.route, self.source.work(look), claim.tolerance)

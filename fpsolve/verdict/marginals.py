@@ -147,8 +147,8 @@ def may_explode(process: Process, t_span: tuple[float, float]) -> bool:
             continue
         with np.errstate(all="ignore"):
             rate = side * process.drift_coefficient.raw(side * far, 0.5 * sum(t_span)) / far
-        # a bounded or linear drift with wiggles does not gain a factor at every decade
-        if (rate > 0).all() and (rate[1:] > 2.0 * rate[:-1]).all():
+        # a bounded or linear drift with wiggles does not gain a factor at every decade; an exponential overflows
+        if (rate > 0).all() and ((rate[1:] > 2.0 * rate[:-1]) | np.isposinf(rate[1:])).all():
             return True
     return False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from fpsolve.errors import Undecided
@@ -53,6 +53,7 @@ class Finding:
             "at": self.discrepancy.at,
             "work": self.work,
             "reason": self.reason,
+            "by_time": list(self.profile),
         }
 
 
@@ -93,7 +94,6 @@ class Verdict:
     blind_to: tuple[str, ...] = ()
     scope: str = ""
     note: str = ""
-    suggestion: str = field(default="", repr=False)
 
     @property
     def confirmed(self) -> bool:
@@ -171,8 +171,6 @@ class Verdict:
             lines.append(f"  examined: {self.scope}")
         if self.blind_to:
             lines.append(f"  blind to: {'; '.join(self.blind_to)} (in this instance; a verdict is not a proof)")
-        if self.suggestion:
-            lines.append(f"  next: {self.suggestion}")
         return "\n".join(lines)
 
     def __str__(self) -> str:
