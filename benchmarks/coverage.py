@@ -181,10 +181,13 @@ def _drawn_alone(strategy: st.SearchStrategy[Problem], k: int) -> Problem:
 
 
 def nodes_of(law: Law) -> tuple[np.ndarray, np.ndarray]:
-    """Points equally spaced in logit F from 1e-6 to 1 - 1e-6, and their masses."""
-    u = np.linspace(-13.8, 13.8, NODES)
-    p = expit(u)
-    return law.ppf(p), p * (1.0 - p) * (u[1] - u[0])
+    """Points for the F between 1e-6 and 1 - 1e-6, spread both by mass and by length, and the mass nearest to each.
+
+    Exact masses of cells, or a point in the gap between two modes would weigh as much as its neighbours in F.
+    """
+    by_mass = law.ppf(expit(np.linspace(-13.8, 13.8, NODES)))
+    x = np.unique(np.concatenate([by_mass, np.linspace(by_mass[0], by_mass[-1], NODES)]))
+    return x, law.cell_masses(np.concatenate([x[:1], 0.5 * (x[1:] + x[:-1]), x[-1:]]))
 
 
 def measure(problem: Problem, rtol: float = 1e-6) -> Measured:

@@ -14,7 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fpsolve as fps
+from fpsolve.problem.streams import Stream
+from fpsolve.verdict.candidate import Candidate
+from fpsolve.verdict.field_referees import FieldClaim, IntegratedReferee, density_integrals
+from fpsolve.verdict.framing import field_of
 from fpsolve.verdict.marginals import may_explode
+from fpsolve.verdict.sources import declare, sources_of
 
 SINH = fps.maps.Sinh(1.0)
 SUBTLE = fps.maps.Sinh(25.0)
@@ -351,10 +356,19 @@ def test_path_of_a_user() -> None:
     fps.check_drift(MOVING, fps.SDE(lambda x, t: 1 + 0.5 * (t - x), 1.0), times=[0.5]).require()
 
 
-def test_one_route_alone_does_not_confirm_a_density() -> None:
-    v = fps.check_density(MOVING, MOVING.pdf)
-    assert v.inconclusive
-    assert "a confirmation needs two independent routes" in v.note
+def test_density_of_a_path_is_compared_by_points_and_by_panels() -> None:
+    v = fps.check_density(MOVING, MOVING.pdf).require()
+    assert set(v.routes) == {"given path", "given path, integrated"}
+    fps.check_density(MOVING, lambda x, t: 1.001 * MOVING.pdf(x, t)).require("refuted")
+
+
+def test_integrated_referee_of_a_density_can_fail_by_itself() -> None:
+    problem = declare(MOVING, None, [0.4])
+    field = Candidate("density", lambda x, t: 1.001 * MOVING.pdf(x, t))
+    claim = FieldClaim("density", field, field_of("pdf"), problem, 1e-4, None, None)
+    (source,) = sources_of(problem)
+    seen = IntegratedReferee(claim, source, density_integrals).measure(1, Stream(0), 1e-4)
+    assert float(seen.discrepancy.value) == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_evolution_as_candidate_and_as_what_is_examined() -> None:

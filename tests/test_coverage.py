@@ -99,6 +99,14 @@ def test_measure_notices_an_estimate_that_is_too_small(monkeypatch: pytest.Monke
     assert bench.coverage([found], ("pdf", "norm")).covered == 0
 
 
+def test_nodes_weigh_a_gap_between_modes_by_its_mass() -> None:
+    law = fps.GaussianMixture([0.5, 0.5], [-3.0, 3.0], [0.1, 0.1])  # F = 1/2 in the gap
+    x, mass = bench.nodes_of(law)
+    assert abs(mass.sum() - 1.0) < 3e-6
+    assert mass[np.abs(x) < 2.0].sum() < 1e-12
+    assert abs((mass * x**2).sum() - 9.01) < 1e-3
+
+
 def test_interval_is_clopper_and_pearsons() -> None:
     results = [
         bench.Measured(problem=None, shortfall={("pdf", "norm"): s}, overestimate={("pdf", "norm"): 3.0})

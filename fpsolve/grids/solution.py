@@ -271,7 +271,13 @@ class GridEvolution(Evolution):
 
         def quadratic(name: str) -> ErrorBudget:
             errors = self._fields[name].errors
-            return budget("L²(q)", lambda c: np.sqrt((weights * errors[c] ** 2).sum(axis=1)))
+
+            def mean_square(cause: str) -> np.ndarray:
+                # an unknown (infinite) error where there is no mass counts for nothing
+                with np.errstate(over="ignore", invalid="ignore"):
+                    return np.sqrt(np.where(weights > 0.0, weights * errors[cause] ** 2, 0.0).sum(axis=1))
+
+            return budget("L²(q)", mean_square)
 
         def largest(name: str) -> ErrorBudget:
             errors = self._fields[name].errors

@@ -12,7 +12,13 @@ from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.process import Process
 from fpsolve.verdict.candidate import Candidate, process_field
 from fpsolve.verdict.decision import BUDGET, SAMPLING_TOL
-from fpsolve.verdict.field_referees import FieldClaim, IntegratedReferee, flux_integrals, score_integrals
+from fpsolve.verdict.field_referees import (
+    FieldClaim,
+    IntegratedReferee,
+    density_integrals,
+    flux_integrals,
+    score_integrals,
+)
 from fpsolve.verdict.framing import (
     NoiseInClock,
     as_ode,
@@ -90,6 +96,8 @@ def check_density(
     referees = pointwise_referees(claim)
     if problem.process is not None and problem.law is not None:
         referees.append(SampledMarginalReferee.of_candidate(claim, tolerance_of(tol, SAMPLING_TOL)))
+    else:
+        referees += [IntegratedReferee(claim, s, density_integrals) for s in sources_of(problem)]
     return judge_claim("density", claim, referees, budget, seed)
 
 

@@ -142,6 +142,18 @@ def _panel_gap(
     return compare_field(nodes, field + gap, field, np.broadcast_to(error, gap.shape), claim.scale, claim.quantity)
 
 
+def density_integrals(claim: FieldClaim, q: Evolution, t: float) -> FieldGap:
+    """∫q̂ dx over each panel against the increase of F."""
+    left, right = claim.region or q.span(t)
+    edges, x, w = panels_between(left, right)
+    width = np.diff(edges)
+    found = (_candidate_on_panels(claim, q, x, t) * w).sum(axis=1) / width
+    truth = np.diff(q.cdf(edges, t)) / width
+    error = 4.0 * q.with_error("cdf", edges, t)[1].max() / width
+    centres = x.mean(axis=1)
+    return compare_density(Nodes(t, centres, width, width * truth), found, truth, error, claim.scale)
+
+
 def score_integrals(claim: FieldClaim, q: Evolution, t: float) -> FieldGap:
     """∫ŝ dx over each panel against the increase of log q."""
     left, right = claim.region or q.span(t)

@@ -22,6 +22,7 @@ from fpsolve.verdict.verdict import Verdict
 from fpsolve.verdict.weak_referees import WeakFormReferee
 
 Field = tuple[np.ndarray, np.ndarray]
+_OWN_NAME = {"density": "logq", "score": "s", "velocity": "v"}
 
 
 def field_of(name: str) -> Callable[[Evolution, Nodes], Field]:
@@ -95,6 +96,8 @@ def judge_claim(title: str, claim: FieldClaim, referees: Sequence[Referee], budg
     sources = sources_of(problem)
     seen = sources[0].evolution(1) if sources else None
     blind = blind_terms(problem.process, seen, problem.t_span, problem.times)
+    if _OWN_NAME.get(claim.quantity) in claim.candidate.names:
+        blind = (f"everything but factors: the candidate names the {claim.quantity} itself", *blind)
     where = "F, 1-F > 1e-6" if claim.region is None else f"{claim.region[0]:g} < x < {claim.region[1]:g}"
     scope = f"{where} at t = {', '.join(f'{t:.3g}' for t in problem.times)}; outside not examined"
     return judge(
