@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 def load_benchmark() -> ModuleType:
     """The benchmark as a module: it draws the problems and measures."""
-    spec = importlib.util.spec_from_file_location("coverage_benchmark", ROOT / "benchmarks" / "coverage.py")
+    spec = importlib.util.spec_from_file_location("coverage_benchmark", ROOT / "benchmarks" / "error_coverage.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

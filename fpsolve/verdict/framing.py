@@ -79,7 +79,7 @@ def pointwise_referees(claim: FieldClaim) -> list[Referee]:
 def weak_referees(claim: FieldClaim, tol: float | None, kind: str, sign: float = 1.0) -> list[Referee]:
     """The particle referee of a field, where there is a process to simulate."""
     problem = claim.problem
-    if problem.process is None or problem.law is None:
+    if problem.process is None or problem.law is None or not (sources_of(problem) or claim.scale):
         return []
     # it needs increments of paths before the time, and for a velocity after it
     inside = (problem.times > problem.t_span[0]) & ((problem.times < problem.t_span[1]) | (kind != "velocity"))

@@ -16,11 +16,11 @@ from fpsolve.verdict.field_referees import FieldClaim
 from fpsolve.verdict.marginal_referees import simulated, truth_scale, weighted_work
 from fpsolve.verdict.sources import PARTICLES
 
-PATHS_FIRST, STEPS, CHUNK = 2**17, 400, 2**16
+PATHS_FIRST, STEPS, CHUNK = 2**16, 400, 2**16
 _FREQUENCIES = np.array([0.7, 1.5, 2.5])
 _TESTS = 2 * _FREQUENCIES.size
-# part of the span over which increments are taken: a one-sided difference can afford more than a central one
-_WINDOW = {"velocity": 0.005, "reverse drift": 0.02}
+# part of the span over which increments are taken: what the martingales leave of the noise shrinks with it
+_WINDOW = {"velocity": 2e-4, "reverse drift": 1e-3}
 _KNOWN = {"x", "t", "tau", "f", "f_dx", "g2", "g2_dx", "g2_dxx", "s"}
 _HEAVY = 0.01
 
@@ -96,7 +96,7 @@ def split_by_parts(candidate: Candidate, ingredients: Ingredients, x: np.ndarray
 class WeakFormReferee(Referee):
     """Tests a score, velocity or reverse drift against increments of simulated paths."""
 
-    engine, complete = PARTICLES, False
+    engine, complete, looks = PARTICLES, False, 4
 
     def __init__(self, claim: FieldClaim, kind: str, sign: float, tolerance: float) -> None:
         self.claim, self.kind, self.sign, self.tolerance = claim, kind, sign, tolerance
@@ -244,7 +244,8 @@ class _Totals:
         error = np.abs(self.bias / self.n) + np.abs(self.correction / self.n) / 3
         worst = int(np.argmax(np.abs(mean) - error - 4 * spread))
         # an unbounded integrand counts only while no single path dominates it
-        dominated = 1e3 if self.largest > _HEAVY * self.absolute else 0.0
+        heavy = self.largest > max(_HEAVY * self.absolute, 1e-6 * scale * self.n)
+        dominated = 1e3 if heavy else 0.0
         return Estimate(
             abs(float(mean[worst])) / scale,
             error=float(error.max()) / scale + dominated,

@@ -1,6 +1,6 @@
 """Do the error estimates of the grid solver cover its true errors? Random problems with closed forms.
 
-    python benchmarks/coverage.py [--problems 200] [--flows 20] [--rtol 1e-6]
+    python benchmarks/error_coverage.py [--problems 200] [--flows 20] [--rtol 1e-6]
 
 A problem counts as covered for a quantity if at every saved time the estimate is at least the true error. "norm" is the
 estimate in `q.error`, "pointwise" the L²(q) norm of the errors that `q.with_error` gives. The overestimate of a problem
