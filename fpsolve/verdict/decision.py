@@ -131,7 +131,10 @@ def outcome_of(findings: Sequence[Finding]) -> tuple[str, str]:
         )
     if confirming:
         return INCONCLUSIVE, f"only {confirming[0].route} could examine it; a confirmation needs two independent routes"
-    return INCONCLUSIVE, "no route could examine it: from atoms only closed forms start; use a narrow Normal, or give scale="
+    return (
+        INCONCLUSIVE,
+        "no route could examine it: from atoms only closed forms start; use a narrow Normal, or give scale=",
+    )
 
 
 def judge(

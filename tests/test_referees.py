@@ -1,0 +1,141 @@
+"""Every referee by itself: it lets a right claim pass and refutes a wrong one, whatever the other routes say.
+
+Sampled referees state errors at a confidence of 1 - 1e-4; streams are fixed, so a verdict here never changes by chance.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fpsolve as fps
+from fpsolve.problem.streams import Stream
+from fpsolve.verdict.candidate import Candidate, process_field
+from fpsolve.verdict.decision import Referee, decide
+from fpsolve.verdict.field_referees import FieldClaim
+from fpsolve.verdict.framing import driven_flux, field_of
+from fpsolve.verdict.marginal_referees import PropagationReferee, SampledMarginalReferee, TransportReferee, dkw_band
+from fpsolve.verdict.sources import declare, sources_of
+from fpsolve.verdict.weak_referees import Lookup, Waves, WeakFormReferee, read
+
+LENGTH = 1.0
+PROCESS = fps.processes.sinh_ou(length=LENGTH)
+LAW = fps.Pushforward(fps.GaussianMixture([0.35, 0.65], [-1.6, 1.1], [0.35, 0.5]), fps.maps.Sinh(LENGTH))
+SPAN = (0.0, 1.0)
+Q = fps.exact_evolution(PROCESS, LAW, SPAN)
+ALPHA, TOL = 1e-4, 3e-3
+
+
+def claim_of(kind: str, candidate: Any, times: Any = (0.3, 0.7)) -> FieldClaim:
+    truth = {
+        "score": field_of("score"),
+        "velocity": field_of("velocity"),
+        "density": field_of("pdf"),
+        "reverse drift": driven_flux(PROCESS, orientation=-1.0, sign=1.0),
+        "drift": driven_flux(PROCESS, orientation=1.0, sign=1.0),
+    }[kind]
+    field = candidate if isinstance(candidate, Candidate) else Candidate(kind, candidate)
+    return FieldClaim(kind, field, truth, declare((PROCESS, LAW), SPAN, times), 1e-4, None, None)
+
+
+def decision(referee: Referee, look: int = 1) -> str:
+    seen = referee.measure(look, Stream(5), ALPHA)
+    return "refuted" if seen.refuted else decide(seen.discrepancy, referee.tolerance, ALPHA)
+
+
+@pytest.mark.parametrize(
+    ("kind", "candidate", "expected"),
+    [
+        ("velocity", lambda f, g2, g2_dx, s: f - g2_dx / 2 - g2 * s / 2, "confirmed"),
+        ("velocity", lambda f, g2, g2_dx, s: f - g2_dx / 4 - g2 * s / 2, "refuted"),
+        ("velocity", lambda f, g2, g2_dx, s: f - g2_dx / 2 - g2 * s, "refuted"),
+        ("velocity", lambda x, t: 1.3 * Q.velocity(x, t), "refuted"),
+        ("reverse drift", lambda f, g2, g2_dx, s: -f + g2_dx + g2 * s, "confirmed"),
+        ("reverse drift", lambda f, g2, g2_dx, s: -f + g2_dx / 2 + g2 * s, "refuted"),
+        ("reverse drift", lambda f, g2, g2_dx, s: f - g2_dx - g2 * s, "refuted"),
+        ("score", lambda x, t: 1.1 * Q.score(x, t), "refuted"),
+        ("velocity", lambda f, s: f - s**2, "undecided"),
+        ("velocity", lambda f, logq: f - logq, "undecided"),
+    ],
+)
+def test_increments_of_paths_judge_a_field(kind: str, candidate: Any, expected: str) -> None:
+    assert decision(WeakFormReferee(claim_of(kind, candidate), kind, 1.0, TOL)) == expected
+
+
+def test_increments_see_a_drift_in_the_forward_clock() -> None:
+    right = claim_of("reverse drift", lambda f, g2, g2_dx, s: f - g2_dx - g2 * s)
+    assert decision(WeakFormReferee(right, "reverse drift", -1.0, TOL)) == "confirmed"
+
+
+def test_increments_see_a_process_that_is_not_the_declared_one() -> None:
+    # the simulated noise is 1 % stronger than the noise of which the candidate and the martingales are told
+    claim = claim_of("velocity", lambda f, g2, g2_dx, s: f - g2_dx / 2 - g2 * s / 2)
+    referee = WeakFormReferee(claim, "velocity", 1.0, TOL)
+    louder = fps.SDE(PROCESS.drift_coefficient.source, lambda x: 1.01 * 0.7 * np.sqrt(1 + x**2))
+    object.__setattr__(referee.claim.problem, "process", louder)
+    formula = lambda f, g2, g2_dx, s: f - g2_dx / 1.01**2 / 2 - g2 / 1.01**2 * s / 2  # noqa: E731
+    object.__setattr__(referee.claim, "candidate", Candidate("velocity", formula))
+    assert decision(referee) == "refuted"
+
+
+def test_propagation_on_the_grid() -> None:
+    source = sources_of(claim_of("drift", 0.0).problem)[0]
+    right = process_field("drift", PROCESS.drift)
+    assert decision(PropagationReferee(PROCESS, source, claim_of("drift", right))) == "confirmed"
+    shifted = fps.SDE(lambda x: PROCESS.drift(x, 0.0) + 0.01, PROCESS.diffusion_coefficient.source)
+    assert decision(PropagationReferee(shifted, source, claim_of("drift", right))) == "refuted"
+
+
+def test_propagation_of_a_process_that_explodes_says_so() -> None:
+    source = sources_of(claim_of("drift", 0.0).problem)[0]
+    explosive = fps.SDE(lambda x: x**3, 1.0)
+    seen = PropagationReferee(explosive, source, claim_of("drift", 0.0)).measure(1, Stream(0), ALPHA)
+    assert seen.refuted
+    assert "finite time" in seen.reason
+
+
+def test_characteristics_carry_the_density() -> None:
+    ou, law = fps.processes.ou(1.0, 1.0), fps.Normal(0.7, 0.4)
+    q = fps.exact_evolution(ou, law, SPAN)
+    problem = declare((ou, law), SPAN, [0.5])
+    claim = FieldClaim("drift", Candidate("drift", 0.0), field_of("velocity"), problem, 1e-4, None, None)
+    source = sources_of(problem)[0]
+    flow = fps.ODE(lambda x, t: q.velocity(x, t))
+    assert decision(TransportReferee(flow, source, claim)) == "confirmed"
+    assert decision(TransportReferee(fps.ODE(lambda x, t: 1.01 * q.velocity(x, t)), source, claim)) == "refuted"
+
+
+def test_empirical_distribution_functions() -> None:
+    ou, law = fps.processes.ou(1.0, 1.0), fps.Normal(0.7, 0.4)
+    q = fps.exact_evolution(ou, law, SPAN)
+    problem = declare((ou, law), SPAN, [0.5])
+    loose = 8e-3
+    assert decision(SampledMarginalReferee(ou, law, problem, q.cdf, "", loose)) == "confirmed"
+    wrong = SampledMarginalReferee(ou, law, problem, lambda x, t: q.cdf(x - 0.03, t), "", loose)
+    assert decision(wrong) == "refuted"
+
+
+def test_band_of_dvoretzky_kiefer_and_wolfowitz_covers() -> None:
+    # 400 samples at α = 0.05 leave the band 20 times on average; more than 40 has probability 2e-5
+    rng = np.random.default_rng(3)
+    n, band = 500, dkw_band(500, 0.05)
+    ranks = np.arange(n + 1) / n
+    outside = 0
+    for _ in range(400):
+        u = np.sort(rng.random(n))
+        outside += max((ranks[1:] - u).max(), (u - ranks[:-1]).max()) > band
+    assert outside <= 40
+
+
+def test_lookup_and_waves_are_what_they_say() -> None:
+    x = np.sinh(np.random.default_rng(0).normal(size=20_000) * 2.0)
+    lookup = Lookup(x)
+    found = read(np.arcsinh(lookup.knots) * np.sqrt(1 + lookup.knots**2), lookup.place(x))
+    exact = np.arcsinh(x) * np.sqrt(1 + x**2)
+    assert (np.abs(found - exact) / (1 + np.abs(x))).max() < 1e-5
+    h, waves = 1e-5, Waves(x, 0.3, 1.7)
+    ahead, behind = Waves(x + h, 0.3, 1.7), Waves(x - h, 0.3, 1.7)
+    assert lookup.knots[0] == pytest.approx(x.min())
+    for value, derivative in (("area", "value"), ("value", "slope"), ("slope", "curve")):
+        found = (getattr(ahead, value) - getattr(behind, value)) / (2 * h)
+        assert np.abs(found - getattr(waves, derivative)).max() < 1e-7
