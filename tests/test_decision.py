@@ -194,7 +194,8 @@ def test_budget_stops_the_search() -> None:
 
 def test_no_route_at_all() -> None:
     v = verdict()
-    assert (v.outcome, v.note) == (INCONCLUSIVE, "no route could examine it")
+    assert v.outcome == INCONCLUSIVE
+    assert v.note.startswith("no route could examine it")
     assert (v.discrepancy, v.tolerance, v.where, v.routes, v.table) == (None, None, None, (), [])
 
 
