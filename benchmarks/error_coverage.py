@@ -9,16 +9,14 @@ are independent draws by hypothesis from fixed seeds.
 """
 
 import argparse
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numba
 import numpy as np
-import scipy
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from machine import machine_line
 from scipy.special import expit
 from scipy.stats import binomtest
 
@@ -250,17 +248,6 @@ def coverage(results: Sequence[Measured], key: tuple[str, str]) -> Coverage:
 # ---- printing
 
 
-def machine() -> str:
-    """Processor and versions."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor()
-    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}"
-    return f"{model}; {versions}, numba {numba.__version__}, fpsolve {fps.__version__}"
-
-
 def report(title: str, results: Sequence[Measured]) -> None:
     """Print the table of one family of problems and its worst underestimates."""
     seconds = [r.seconds for r in results]
@@ -294,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--flows", type=int, default=20)
     parser.add_argument("--rtol", type=float, default=1e-6)
     options = parser.parse_args(argv)
-    print(machine())
+    print(machine_line())
     for title, strategy, n in (
         ("with noise", NOISY, options.problems),
         ("flows without noise", flow_problems(), options.flows),

@@ -6,13 +6,11 @@ One process, both solvers in the same run, best of five, warm. Problem: OU dX = 
 0.3 N(-2, 0.5^2) + 0.7 N(1, 0.3^2), up to t = 1; the error is max|dq|/max q. Also the kernel's time per cell and step.
 """
 
-import platform
 import time
 from collections.abc import Callable
 
-import numba
 import numpy as np
-import scipy
+from machine import machine_line
 from scipy.integrate import solve_ivp
 
 import fpsolve as fps
@@ -64,10 +62,7 @@ def kernel_seconds(process: fps.SDE, cells: int = 1000, steps: int = 1000) -> fl
 
 def main() -> None:
     """Print the machine, work against error, and the kernel's speed."""
-    print(
-        f"{platform.machine()} {platform.system()}, one core, Python {platform.python_version()}, "
-        f"numpy {np.__version__}, scipy {scipy.__version__}, numba {numba.__version__}"
-    )
+    print(machine_line())
     print(f"{'solver':32s} {'cells':>7s} {'cell-steps':>11s} {'ms':>8s} {'error':>9s} {'estimate':>9s}")
     for rtol in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
 

@@ -6,7 +6,6 @@ Times are the best of several repetitions, taken in turn, so that a busy machine
 variance of every ensemble stands beside its time, with the exact value of the scheme.
 """
 
-import platform
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from importlib.util import find_spec
 
 import numba
 import numpy as np
-import scipy
+from machine import machine_line
 
 from fpsolve.kernels.normals import fill_normal_pairs
 from fpsolve.particles import simulate, workers
@@ -47,17 +46,6 @@ def plain_numpy(n_paths: int, n_steps: int) -> np.ndarray:
         for _ in range(n_steps):
             block += -block * h + (2 * h) ** 0.5 * rng.standard_normal(8192)
     return x.ravel()[:n_paths]
-
-
-def machine() -> str:
-    """Processor, cores, versions."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor()
-    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}"
-    return f"{model}, {workers.default_threads()} threads; {versions}, numba {numba.__version__}"
 
 
 def ours(n_paths: int, n_steps: int, threads: int, **options: str) -> np.ndarray:
@@ -99,7 +87,7 @@ def best_times(jobs: dict[str, Callable[[], np.ndarray]], repetitions: int = 5) 
 
 def main(n_paths: int = 2**19, n_steps: int = 100) -> None:
     """Print the tables."""
-    print(machine())
+    print(machine_line())
     print(
         "a new process:",
         subprocess.run([sys.executable, "-c", FIRST_CALL], capture_output=True, text=True).stdout.strip(),

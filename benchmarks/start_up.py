@@ -9,7 +9,6 @@ process left in the cache directory. The median over the repetitions is shown.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -17,9 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-import numba
-import numpy as np
-import scipy
+from machine import machine_line
 
 ROOT = Path(__file__).parents[1]
 PREPARE = """
@@ -58,23 +55,12 @@ def measured_both(job: str) -> dict[str, dict[str, float]]:
         return {"empty": empty, "filled": measured(job, cache)}
 
 
-def machine() -> str:
-    """Processor, cores, versions."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor()
-    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}"
-    return f"{model}, {os.cpu_count()} cores; {versions}, numba {numba.__version__}"
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=3)
     repetitions = parser.parse_args(argv).repetitions
-    print(machine())
+    print(machine_line())
     if hasattr(os, "getloadavg"):
         print(f"load {os.getloadavg()[0]:.1f} before the first measurement, median of {repetitions}, seconds")
     print(f"{'call':22s} {'cache':8s} {'import':>8s} {'first':>8s} {'warm':>8s}")
