@@ -63,13 +63,14 @@ def generator_of(rng: Any) -> np.random.Generator:
     return rng if isinstance(rng, np.random.Generator) else as_stream(rng).generator("sample")
 
 
-class Declared:
+class Declared(ABC):
     """A frozen object that is known by the arguments of its constructor: repr, equality and pickling use them."""
 
     __hash__ = None  # type: ignore[assignment]
 
+    @abstractmethod
     def _arguments(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """Arguments that would construct an equal object."""
 
     def _remember(self, **values: Any) -> None:
         """Set attributes once, in the constructor; arrays are made read-only."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,35 +63,39 @@ class ScaleMixture(Declared, Law):
         self._remember(**dict(zip(("_weights", "_centres", "_scales"), columns, strict=True)))
 
     @staticmethod
+    @abstractmethod
     def _kernel_log(z: np.ndarray) -> np.ndarray:
         """log K(z)."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def _kernel_score(z: np.ndarray) -> np.ndarray:
         """d log K / dz."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def _kernel_cdf(z: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """Distribution function of K."""
 
     @staticmethod
+    @abstractmethod
     def _kernel_log_cdf(z: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """Its logarithm, accurate in the left tail."""
 
     @staticmethod
+    @abstractmethod
     def _kernel_lower_quantile(p: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """Quantile of p ≤ ½."""
 
     @staticmethod
+    @abstractmethod
     def _kernel_interval(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Mass between a < b, where a ≤ 0."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def _kernel_sample(rng: np.random.Generator, n: int) -> np.ndarray:
-        raise NotImplementedError
+        """n draws from K."""
 
     def _in_blocks(self, fn: Callable[[np.ndarray, np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
         """Apply fn(points, standardised points × components) to blocks of points, so that memory stays bounded."""
