@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from fpsolve.verdict.decision import Measurement, Referee
 from fpsolve.verdict.sources import GRID, Problem, Source
 
 Truth = Callable[[Evolution, Nodes], tuple[np.ndarray, np.ndarray]]
+# below this many tolerances a refutation is looked at again, and this share of it must remain
+_NARROW, _KEPT = 30.0, 0.8
 _PANEL_NODES, _PANEL_WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
@@ -46,7 +48,13 @@ class PointwiseReferee(Referee):
         return 1e6 if self.engine == GRID else 1e3
 
     def measure(self, look: int, stream: Stream, alpha: float) -> Measurement:
-        """Measure at every time; the worst one counts."""
+        """Measure at every time; a narrow refutation by an approximate source must outlive a closer look."""
+        seen = self._measured(look)
+        if look < self.looks and is_narrow_refutation(seen, self.tolerance):
+            return outlived(seen, self._measured(look + 1), self.tolerance)
+        return seen
+
+    def _measured(self, look: int) -> Measurement:
         claim = self.claim
         q = self.source.evolution(look)
         gaps = []
@@ -63,6 +71,28 @@ class PointwiseReferee(Referee):
             else:
                 gaps.append(compare_field(nodes, values, truth, error + own_error, claim.scale, claim.quantity))
         return summarised(gaps, self.route, self.source.work(look), claim.tolerance)
+
+
+def is_narrow_refutation(seen: Measurement, tolerance: float) -> bool:
+    """Whether a refutation is so close that an underestimated error (at a kink, say) could have made it."""
+    d, error = float(seen.discrepancy.value), float(seen.discrepancy.error)
+    size = d if d - error > tolerance else float(seen.supremum.value) if seen.supremum and seen.refuted else 0.0
+    return 0.0 < size < _NARROW * tolerance
+
+
+def outlived(seen: Measurement, closer: Measurement, tolerance: float) -> Measurement:
+    """The closer look, whose refutation stands only if the discrepancy has not shrunk with the solver's error."""
+    work = seen.work + closer.work
+    d, after = float(seen.discrepancy.value), float(closer.discrepancy.value)
+    if d - float(seen.discrepancy.error) > tolerance and after < _KEPT * d:
+        error = float(closer.discrepancy.error) + abs(d - after)
+        return replace(
+            closer, discrepancy=replace(closer.discrepancy, error=error), work=work, refuted=False, reason=""
+        )
+    if closer.refuted and closer.supremum and seen.supremum:
+        kept = float(closer.supremum.value) >= _KEPT * float(seen.supremum.value)
+        return replace(closer, work=work, refuted=kept, reason=closer.reason if kept else "")
+    return replace(closer, work=work)
 
 
 def first_broken(nodes: Nodes, values: np.ndarray) -> float | None:
