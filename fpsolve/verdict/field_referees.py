@@ -14,6 +14,7 @@ from fpsolve.problem.streams import Stream
 from fpsolve.verdict.candidate import Candidate, Ingredients
 from fpsolve.verdict.comparison import FieldGap, Nodes, compare_density, compare_field, region_nodes
 from fpsolve.verdict.decision import Measurement, Referee
+from fpsolve.verdict.roughness import keep_away, rough_places
 from fpsolve.verdict.sources import GRID, Problem, Source
 
 Truth = Callable[[Evolution, Nodes], tuple[np.ndarray, np.ndarray]]
@@ -59,7 +60,7 @@ class PointwiseReferee(Referee):
         q = self.source.evolution(look)
         gaps = []
         for t in claim.problem.times:
-            nodes = region_nodes(q, float(t), claim.region)
+            nodes = self._smooth_nodes(region_nodes(q, float(t), claim.region))
             ingredients = Ingredients(claim.problem.process, q, claim.problem.t_span[1])
             values, own_error = claim.candidate(ingredients, nodes.x, nodes.t)
             broken = first_broken(nodes, values)
@@ -71,6 +72,15 @@ class PointwiseReferee(Referee):
             else:
                 gaps.append(compare_field(nodes, values, truth, error + own_error, claim.scale, claim.quantity))
         return summarised(gaps, self.route, self.source.work(look), claim.tolerance)
+
+    def _smooth_nodes(self, nodes: Nodes) -> Nodes:
+        """Leave out what is next to a jump or kink of a coefficient, where a grid cannot resolve the fields."""
+        process = self.claim.problem.process
+        if process is None or self.claim.quantity == "density":
+            return nodes
+        left, right = float(nodes.x[0]), float(nodes.x[-1])
+        keep = keep_away(nodes.x, rough_places(process, nodes.t, left, right), left, right)
+        return nodes.only(keep) if nodes.mass[keep].sum() > 0.5 * nodes.mass.sum() else nodes
 
 
 def is_narrow_refutation(seen: Measurement, tolerance: float) -> bool:

@@ -17,6 +17,7 @@ from fpsolve.verdict.candidate import Candidate
 from fpsolve.verdict.comparison import Nodes
 from fpsolve.verdict.decision import DETERMINISTIC_TOL, SAMPLING_TOL, Referee, judge
 from fpsolve.verdict.field_referees import FieldClaim, PointwiseReferee
+from fpsolve.verdict.roughness import MARGIN, rough_places
 from fpsolve.verdict.sources import Problem, sources_of
 from fpsolve.verdict.verdict import Verdict
 from fpsolve.verdict.weak_referees import WeakFormReferee
@@ -99,10 +100,26 @@ def judge_claim(title: str, claim: FieldClaim, referees: Sequence[Referee], budg
     if _OWN_NAME.get(claim.quantity) in claim.candidate.names:
         blind = (f"everything but factors: the candidate names the {claim.quantity} itself", *blind)
     where = "F, 1-F > 1e-6" if claim.region is None else f"{claim.region[0]:g} < x < {claim.region[1]:g}"
-    scope = f"{where} at t = {', '.join(f'{t:.3g}' for t in problem.times)}; outside not examined"
+    scope = (
+        f"{where} at t = {', '.join(f'{t:.3g}' for t in problem.times)}; outside not examined{_left_out(claim, seen)}"
+    )
     return judge(
         title, referees, Stream(seed), budget=check_number("budget", budget, above=0), blind_to=blind, scope=scope
     )
+
+
+def _left_out(claim: FieldClaim, seen: Evolution | None) -> str:
+    """Say near which points nothing is compared because a coefficient is not smooth there."""
+    process = claim.problem.process
+    if process is None or seen is None or claim.quantity == "density":
+        return ""
+    t = float(claim.problem.times[0])
+    left, right = seen.span(t) if claim.region is None else claim.region
+    places = rough_places(process, t, left, right)
+    if places.size == 0:
+        return ""
+    near = ", ".join(f"{x:.3g}" for x in places[:6])
+    return f", nor within {MARGIN * (right - left):.2g} of x = {near}, where f or g² has a jump or a kink"
 
 
 def as_process(value: Any) -> Process:
