@@ -11,10 +11,11 @@ import pytest
 import fpsolve as fps
 from fpsolve.problem.streams import Stream
 from fpsolve.verdict.candidate import Candidate, process_field
-from fpsolve.verdict.decision import Referee, decide
-from fpsolve.verdict.field_referees import FieldClaim
+from fpsolve.verdict.decision import Measurement, Referee, decide
+from fpsolve.verdict.field_referees import FieldClaim, is_narrow_refutation, outlived
 from fpsolve.verdict.framing import driven_flux, field_of
 from fpsolve.verdict.marginal_referees import PropagationReferee, SampledMarginalReferee, TransportReferee, dkw_band
+from fpsolve.verdict.roughness import rough_places
 from fpsolve.verdict.sources import declare, sources_of
 from fpsolve.verdict.weak_referees import Lookup, Waves, WeakFormReferee, read
 
@@ -139,3 +140,48 @@ def test_lookup_and_waves_are_what_they_say() -> None:
     for value, derivative in (("area", "value"), ("value", "slope"), ("slope", "curve")):
         found = (getattr(ahead, value) - getattr(behind, value)) / (2 * h)
         assert np.abs(found - getattr(waves, derivative)).max() < 1e-7
+
+
+@pytest.mark.parametrize(
+    ("drift", "places"),
+    [
+        (lambda x: np.tanh(20 * x), []),
+        (lambda x: np.sin(30 * x), []),
+        (lambda x: x**3 - x, []),
+        (lambda x: 2 * x, []),
+        (lambda x: np.abs(x - 0.4), [0.4]),
+        (lambda x: -np.sign(x + 1.3), [-1.3]),
+        (lambda x: np.maximum(x, 0.0) + np.abs(x - 2.0), [0.0, 2.0]),
+    ],
+)
+def test_jumps_and_kinks_are_found_and_steep_is_not(drift: Any, places: list[float]) -> None:
+    found = rough_places(fps.SDE(drift, 1.0), 0.0, -5.0, 5.3)
+    assert len(found) == 0 if not places else max(np.abs(found - p).min() for p in places) < 5e-3
+    assert all(min(abs(x - p) for p in places) < 1e-2 for x in found)
+
+
+def test_a_kink_does_not_refute_what_is_right() -> None:
+    kinked = fps.SDE(lambda x: np.where(x > 0, -x, -2 * x), 1.0)
+    law = fps.GaussianMixture([0.35, 0.65], [-1.6, 1.1], [0.35, 0.5])
+    v = fps.check_velocity((kinked, law), lambda f, g2, s: f - g2 * s / 2, t_span=SPAN, times=[0.5])
+    assert v.confirmed
+    assert "has a jump or a kink" in v.explain()
+    wrong = fps.check_velocity((kinked, law), lambda f, g2, s: f - g2 * s / 2 + 1e-3, t_span=SPAN, times=[0.5])
+    assert wrong.refuted
+
+
+def test_narrow_refutation_stands_only_if_it_outlives_a_closer_look() -> None:
+    def seen(distance: float, error: float, supremum: float, refuted: bool) -> Measurement:
+        sup = fps.Estimate(supremum, error=1e-6, at=(0.0, 0.5), route="supremum")
+        return Measurement(fps.Estimate(distance, error=error, route="grid"), 1.0, sup, "", refuted)
+
+    spurious = outlived(seen(5e-4, 1e-6, 1e-3, True), seen(1e-4, 1e-6, 2e-4, True), 1e-4)
+    assert not spurious.refuted
+    assert decide(spurious.discrepancy, 1e-4, ALPHA) == "undecided"
+    real = outlived(seen(5e-4, 1e-6, 1e-3, True), seen(5e-4, 1e-7, 1e-3, True), 1e-4)
+    assert real.refuted
+    local = outlived(seen(1e-5, 1e-6, 1e-3, True), seen(1e-5, 1e-6, 3e-4, True), 1e-4)
+    assert not local.refuted
+    assert is_narrow_refutation(seen(5e-4, 1e-6, 1e-3, False), 1e-4)
+    assert not is_narrow_refutation(seen(5e-1, 1e-6, 1.0, True), 1e-4)
+    assert not is_narrow_refutation(seen(1e-5, 1e-6, 1e-5, False), 1e-4)

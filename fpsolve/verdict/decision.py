@@ -12,7 +12,7 @@ from fpsolve.verdict.verdict import CONFIRMED, INCONCLUSIVE, REFUTED, Finding, V
 
 DETERMINISTIC_TOL, SAMPLING_TOL = 1e-4, 3e-3
 ALPHA = 1e-4
-BUDGET = 1.2e10
+BUDGET = 4e9
 UNDECIDED = "undecided"
 
 
