@@ -123,6 +123,12 @@ def test_few_evaluations_do_not_compile(source: Any) -> None:
     assert c._machine.compiled is None
 
 
+def test_function_that_builds_arrays_stays_in_python() -> None:
+    c = Coefficient("drift", lambda x: np.where(x > 0, 0.5, 0.8))
+    assert c.block(MANY, SPAN).how == "python"
+    assert "where builds an array" in c.refusal()
+
+
 def test_single_number_function_compiles_earlier() -> None:
     c = Coefficient("drift", lambda x: max(x, 0.0))
     assert c.block(0.9 * COMPILE_ELEMENTWISE_FROM, SPAN).how == "python"
@@ -145,7 +151,7 @@ THREE_WAYS = [
     Coefficient("drift", lambda x, t: x - 0.3 * x**3 + t),
     Coefficient("drift", lambda x, t: math.tanh(x) * (1 + t)),
     Coefficient("drift", lambda x: max(x, 0.0)),
-    Coefficient("drift", lambda t, x: np.where(x > t, x, -t)),
+    Coefficient("drift", lambda t, x: np.maximum(x, -t)),
 ]
 
 
