@@ -68,8 +68,8 @@ def test_increments_see_a_drift_in_the_forward_clock() -> None:
     assert decision(WeakFormReferee(right, "reverse drift", -1.0, TOL)) == "confirmed"
 
 
-def test_increments_see_a_process_that_is_not_the_declared_one() -> None:
-    # the simulated noise is 1 % stronger than the noise of which the candidate and the martingales are told
+def test_increments_see_one_percent_of_noise() -> None:
+    # the simulated noise is 1 % stronger than the noise for which the candidate is right
     claim = claim_of("velocity", lambda f, g2, g2_dx, s: f - g2_dx / 2 - g2 * s / 2)
     referee = WeakFormReferee(claim, "velocity", 1.0, TOL)
     louder = fps.SDE(PROCESS.drift_coefficient.source, lambda x: 1.01 * 0.7 * np.sqrt(1 + x**2))
