@@ -101,6 +101,8 @@ def _checked_flow(ode: Any) -> Process:
         raise InputError("flow_map needs an ODE", ode, "take the ODE of a diffusion: process.probability_flow(q)")
     if {"absorbing", "periodic"} & set(ode.boundary):
         raise InputError("flow_map supports natural and reflecting boundaries", ode.boundary, "declare one of them")
+    if any(ode.moving):
+        raise InputError("flow_map needs ends that stay", ode, "use the grid engine for a moving support")
     return ode.to_ito()
 
 

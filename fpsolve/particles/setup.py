@@ -79,6 +79,8 @@ def _coefficients(ito: Process, functionals: Mapping[str, tuple[Any, Any]]) -> l
 
 
 def _limits(ito: Process, far: float) -> Limits:
+    if any(ito.moving):
+        raise InputError("simulate needs ends that stay", ito, "use the grid engine for a moving support")
     for side, kind in zip(("left", "right"), ito.boundary, strict=True):
         if kind not in ("natural", "reflecting"):
             raise InputError(

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from fpsolve.errors import CoefficientError, check_choice
-from fpsolve.problem.boundary import check_natural_ends, checked_boundary, checked_support
+from fpsolve.errors import CoefficientError, check_choice, check_number
+from fpsolve.problem.boundary import check_natural_ends, checked_boundary
 from fpsolve.problem.coefficient import Coefficient, check_params_used, checked_params
-from fpsolve.problem.maps import Map
-
-
-@dataclass(frozen=True)
-class Latent:
-    """A process that is X = map(Y) for a process Y with a closed form: how published instances are solved."""
-
-    process: Any
-    map: Map
+from fpsolve.problem.ends import End, classify_end
+from fpsolve.problem.support import CoefficientBetweenWalls, Support, side_index
 
 
 class Declaration:
-    """Coefficients of dX = f dt + g dW with their support, boundary and parameters."""
+    """Coefficients of dX = f dt + g dW with their support, boundary and parameters.
+
+    `support` is always a pair of floats: the ends at `probe_time`, if one of them moves (see `support_at`).
+    `closed_form(process, law, t_span)` solves a published instance, and belongs to that instance alone: whatever is
+    declared otherwise, or built from it, has None.
+    """
 
     drift_coefficient: Coefficient
     diffusion_coefficient: Coefficient
     support: tuple[float, float]
     boundary: tuple[str, str]
     calculus: str
-    latent: Latent | None
+    closed_form: Callable[[Any, Any, Any], Any] | None
+    _ends: Support
+    _probe_time: float
     _params: dict[str, float]
     _square_dx: Coefficient | None
 
@@ -45,23 +45,38 @@ class Declaration:
         square_dx: Any,
     ) -> None:
         set_ = object.__setattr__
-        set_(self, "support", checked_support(support))
-        set_(self, "boundary", checked_boundary(boundary, self.support))
-        set_(self, "calculus", check_choice("calculus", calculus, ("ito", "stratonovich")))
         given = checked_params(params)
-        set_(self, "drift_coefficient", Coefficient(what, drift, given, self.support))
-        set_(self, "diffusion_coefficient", Coefficient("diffusion", diffusion, given, self.support))
-        set_(
-            self,
-            "_square_dx",
-            None if square_dx is None else Coefficient("diffusion_squared_dx", square_dx, given, self.support),
-        )
-        parts = [self.drift_coefficient, self.diffusion_coefficient, self._square_dx]
-        check_params_used(given, set().union(*(part.param_names() for part in parts if part is not None)))
+        set_(self, "_ends", Support(support, given))
+        set_(self, "calculus", check_choice("calculus", calculus, ("ito", "stratonovich")))
         set_(self, "_params", given)
-        set_(self, "latent", None)
+        set_(self, "closed_form", None)
+        preferred = (*getattr(drift, "probe_times", ()), *getattr(diffusion, "probe_times", ()))
+        t = self._ends.first_time(preferred)
+        set_(self, "boundary", checked_boundary(boundary, self._ends.at(t), self.moving))
+        self._resolve(t, what, drift, diffusion, square_dx)
+        if any(self.moving) and self.probe_time != t:
+            # a coefficient is not known at that time: look again, between the ends of a time when it is
+            self._resolve(self.probe_time, what, drift, diffusion, square_dx)
+        parts = [self.drift_coefficient, self.diffusion_coefficient, self._square_dx, self._ends]
+        check_params_used(given, set().union(*(part.param_names() for part in parts if part is not None)))
         self._check_square_dx()
         check_natural_ends(self)
+
+    def _resolve(self, t: float, what: str, drift: Any, diffusion: Any, square_dx: Any) -> None:
+        """Resolve and examine the coefficients on the support of time t."""
+        set_ = object.__setattr__
+        set_(self, "_probe_time", t)
+        set_(self, "support", self._ends.at(t))
+        set_(self, "drift_coefficient", self._coefficient(what, drift, self._params))
+        set_(self, "diffusion_coefficient", self._coefficient("diffusion", diffusion, self._params))
+        square = None if square_dx is None else self._coefficient("diffusion_squared_dx", square_dx, self._params)
+        set_(self, "_square_dx", square)
+
+    def _coefficient(self, what: str, source: Any, params: Mapping[str, float]) -> Coefficient:
+        """Resolve a function on the support."""
+        if any(self.moving):
+            return CoefficientBetweenWalls(what, source, params, self._ends, self.support)
+        return Coefficient(what, source, params, self.support)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(
@@ -78,9 +93,88 @@ class Declaration:
 
     @property
     def probe_time(self) -> float:
-        """Time at which the coefficients were examined."""
-        g = self.diffusion_coefficient
-        return g.probe_time if g.uses_t else self.drift_coefficient.probe_time
+        """Time at which the coefficients were examined; of the ends too, where they move."""
+        for coefficient in (self.diffusion_coefficient, self.drift_coefficient):
+            if coefficient.uses_t:
+                return coefficient.probe_time
+        return self._probe_time
+
+    @property
+    def moving(self) -> tuple[bool, bool]:
+        """Whether the left and the right end of the support is a function of time."""
+        return self._ends.moving
+
+    def support_at(self, t: float) -> tuple[float, float]:
+        """Return the ends (left, right) of the support at time t.
+
+        Parameters
+        ----------
+        t : float
+            Time.
+
+        Raises
+        ------
+        InputError
+            If a moving end is not a finite number at `t`, or the ends have met.
+
+        Examples
+        --------
+        >>> p = fps.SDE(0.0, 1.0, support=(lambda t: 2 * t, np.inf), boundary="absorbing")
+        >>> p.support_at(0.5), p.moving
+        ((1.0, inf), (True, False))
+        """
+        return self._ends.at(check_number("t", t))
+
+    def wall_speed(self, side: Any, t: float) -> float:
+        """Return the speed d end/dt of an end at time t, by sixth-order differences; zero for an end at rest.
+
+        Parameters
+        ----------
+        side : {0, 1, "left", "right"}
+            Which end.
+        t : float
+            Time. Where the end is only known on one side of it, the differences are one-sided, of order four.
+
+        Raises
+        ------
+        InputError
+            If the end is not a finite number at `t` or near it.
+
+        Examples
+        --------
+        >>> p = fps.SDE(0.0, 1.0, support=(lambda t: t**2, np.inf), boundary="absorbing")
+        >>> round(p.wall_speed("left", 3.0), 8)
+        6.0
+        """
+        return self._ends.speed(side_index(side), check_number("t", t))
+
+    def ends(self, t: float | None = None) -> tuple[End, End]:
+        """Classify the ends of the support by scale and speed (Feller): regular, exit, entrance or natural.
+
+        Parameters
+        ----------
+        t : float, optional
+            Time at which the coefficients are frozen; `probe_time` unless given.
+
+        Returns
+        -------
+        (End, End)
+            Each with `.kind`, `.accessible` (Σ = ∫ M dS finite), `.enterable` (N = ∫ S dM finite), `.exponents` and
+            `.reason`. Its kind is "undecided" where values of the coefficients near the end do not decide it.
+
+        Notes
+        -----
+        s' = exp(-∫ 2f/g²) and m = 2/(g² s'), with the Itô drift. Feller (1952); Karlin and Taylor (1981), section
+        15.6. A moving end is seen from the end. What the process does at the end is `boundary`, not this.
+
+        Examples
+        --------
+        >>> square_root = fps.SDE(lambda x: 0.6 - x, lambda x: np.sqrt(x), support=(0, np.inf))
+        >>> [end.kind for end in square_root.ends()]
+        ['entrance', 'natural']
+        """
+        time = self.probe_time if t is None else check_number("t", t)
+        return classify_end(self, 0, time), classify_end(self, 1, time)
 
     def drift(self, x: Any, t: float) -> np.ndarray:
         """Drift f(x, t) as declared, shape of x."""

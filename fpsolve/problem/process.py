@@ -19,7 +19,7 @@ class Process(Declaration):
     """Common part of SDE and ODE: calculus, time reversal, flows and noise levels."""
 
     def _rebuilt(self, drift: Any, diffusion: Any, **changes: Any) -> Process:
-        options = {"support": self.support, "boundary": self.boundary} | changes
+        options = {"support": self._ends.resolved(), "boundary": self.boundary} | changes
         return SDE(drift, diffusion, **options)
 
     def to_ito(self) -> Process:
@@ -59,7 +59,7 @@ class Process(Declaration):
             calculus=calculus,
             diffusion_squared_dx=self._square_dx and self._square_dx.resolved(),
         )
-        object.__setattr__(same, "latent", self.latent)
+        object.__setattr__(same, "closed_form", self.closed_form)
         return same
 
     def reverse(self, q: Any, *, t_span: tuple[float, float] | None = None) -> SDE:
@@ -97,7 +97,7 @@ class Process(Declaration):
             return -p.drift(x, u) + p.diffusion_squared_dx(x, u) + p.diffusion_squared(x, u) * score(x, u)
 
         _probed_within(drift, (0.0, t1 - t0))
-        return SDE(drift, p._reversed_diffusion(t1), support=self.support, boundary=self.boundary)
+        return SDE(drift, p._reversed_diffusion(t1), support=self._ends.reversed(t1), boundary=self.boundary)
 
     def _reversed_diffusion(self, t1: float) -> Any:
         g = self.diffusion_coefficient
@@ -128,7 +128,7 @@ class Process(Declaration):
             return p._velocity(x, t, score)
 
         _probed_within(velocity, span)
-        return ODE(velocity, support=self.support, boundary=self.boundary)
+        return ODE(velocity, support=self._ends.resolved(), boundary=self.boundary)
 
     def _velocity(self, x: np.ndarray, t: float, score: Callable[..., Any]) -> np.ndarray:
         if self.is_ode:
@@ -159,13 +159,13 @@ class Process(Declaration):
         """
         score, span = _score_of(q, getattr(q, "t_span", _ANY_SPAN))
         p = self.to_ito()
-        noise = Coefficient("noise level", gamma, {}, self.support)
+        noise = self._coefficient("noise level", gamma, {})
 
         def drift(x: np.ndarray, t: float) -> np.ndarray:
             return p._velocity(x, t, score) + 0.5 * noise.square_dx(x, t) + 0.5 * noise(x, t) ** 2 * score(x, t)
 
         _probed_within(drift, span)
-        return SDE(drift, noise.resolved(), support=self.support, boundary=self.boundary)
+        return SDE(drift, noise.resolved(), support=self._ends.resolved(), boundary=self.boundary)
 
     def controlled(self, u: Any) -> SDE:
         """Return the process with drift f + g u.
@@ -176,11 +176,11 @@ class Process(Declaration):
         6.0
         """
         p = self.to_ito()
-        control = Coefficient("control", u, {}, self.support)
+        control = self._coefficient("control", u, {})
         return SDE(
             lambda x, t: p.drift(x, t) + p.diffusion(x, t) * control(x, t),
             p.diffusion_coefficient.resolved(),
-            support=self.support,
+            support=self._ends.resolved(),
             boundary=self.boundary,
         )
 
@@ -195,10 +195,12 @@ class SDE(Process):
         array and the result has its shape. Arguments with defaults are constants; further names are parameters.
     calculus : {"ito", "stratonovich"}
         How g dW is meant.
-    support : (float, float)
-        Where the process lives.
+    support : (float or callable, float or callable)
+        Where the process lives. An end that is a function of `t` (and of parameters) is a moving wall; the attribute
+        `support` then has its place at `probe_time`, `support_at(t)` at any time.
     boundary : str or (str, str)
-        "natural", "reflecting", "absorbing" or "periodic" at the ends of `support`.
+        "natural", "reflecting", "absorbing" or "periodic" at the ends of `support`; a moving end is absorbing or
+        reflecting.
     params : dict of float, optional
         Values of the parameters; `with_params` changes them without compiling again.
     diffusion_squared_dx : callable, optional
@@ -211,7 +213,8 @@ class SDE(Process):
     UnknownName
         If an argument, parameter, calculus or boundary is not known.
     InputError
-        If a "natural" boundary is declared at an end that the process reaches.
+        If a "natural" boundary is declared at a finite end that the process reaches (regular or exit, see `ends`) or
+        that moves, or if a moving end is not a finite number left of the other at the time of examination.
 
     Examples
     --------
@@ -226,7 +229,7 @@ class SDE(Process):
         diffusion: Any,
         *,
         calculus: str = "ito",
-        support: tuple[float, float] = (-np.inf, np.inf),
+        support: tuple[Any, Any] = (-np.inf, np.inf),
         boundary: Any = "natural",
         params: Mapping[str, float] | None = None,
         diffusion_squared_dx: Any = None,
@@ -241,7 +244,7 @@ class SDE(Process):
             self.drift_coefficient.source,
             self.diffusion_coefficient.source,
             calculus=self.calculus,
-            support=self.support,
+            support=self._ends.source,
             boundary=self.boundary,
             params=changed,
             diffusion_squared_dx=square_dx,
@@ -249,9 +252,7 @@ class SDE(Process):
         return _sharing_machine_code(self, other)
 
     def __repr__(self) -> str:
-        return (
-            f"SDE(support={self.support}, boundary={self.boundary}, calculus={self.calculus!r}, params={self.params})"
-        )
+        return f"SDE(support={self._ends}, boundary={self.boundary}, calculus={self.calculus!r}, params={self.params})"
 
 
 class ODE(Process):
@@ -280,7 +281,7 @@ class ODE(Process):
         self,
         velocity: Any,
         *,
-        support: tuple[float, float] = (-np.inf, np.inf),
+        support: tuple[Any, Any] = (-np.inf, np.inf),
         boundary: Any = "natural",
         params: Mapping[str, float] | None = None,
     ) -> None:
@@ -294,14 +295,14 @@ class ODE(Process):
         """Return the flow with some parameters changed; machine code is shared."""
         other = ODE(
             self.drift_coefficient.source,
-            support=self.support,
+            support=self._ends.source,
             boundary=self.boundary,
             params=_changed(self.params, params),
         )
         return _sharing_machine_code(self, other)
 
     def __repr__(self) -> str:
-        return f"ODE(support={self.support}, boundary={self.boundary}, params={self.params})"
+        return f"ODE(support={self._ends}, boundary={self.boundary}, params={self.params})"
 
 
 def _sharing_machine_code(old: Process, new: ProcessType) -> ProcessType:
