@@ -1,7 +1,9 @@
-"""Closed forms: linear SDEs from Gaussian mixtures and point masses, and their images under a map."""
+"""Closed forms: linear SDEs from Gaussian mixtures and point masses, their images under a map, and who has one."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +13,7 @@ from fpsolve.errors import InputError, NoClosedForm, check_points, check_t_span
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.density import as_law
 from fpsolve.problem.law import Law
-from fpsolve.problem.maps import Pushforward
+from fpsolve.problem.maps import Map, Pushforward
 from fpsolve.problem.mixtures import GaussianMixture, PointMass
 from fpsolve.problem.process import Process
 
@@ -61,7 +63,25 @@ class LinearCoefficients:
         return ""
 
 
-class LinearMixture(Evolution):
+class ExactEvolution(Evolution):
+    """An evolution in closed form: values are exact to rounding, and transitions between any two times are known."""
+
+    def flux_with_error(self, x: Any, t: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return J = q v and its rounding error."""
+        flux = self.pdf(x, t) * self.velocity(x, t)
+        return flux, 1e-12 * np.abs(flux)
+
+    def with_error(self, name: str, x: Any, t: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return exact values with the error of the moments and of rounding."""
+        values = getattr(self, name)(x, t)
+        return values, 1e-11 * (1.0 + np.abs(values))
+
+    @abstractmethod
+    def transition_logpdf(self, x: Any, t: float, y: Any, s: float) -> np.ndarray:
+        """log p(X_t = x | X_s = y) for s < t; x and y broadcast."""
+
+
+class LinearMixture(ExactEvolution):
     """Gaussian mixture (or point mass) carried by a linear SDE: moments solve m' = a m + b, V' = 2 a V + g²."""
 
     def __init__(self, process: Process, initial: Law, t_span: tuple[float, float]) -> None:
@@ -146,28 +166,18 @@ class LinearMixture(Evolution):
         moves = a * means + b + (a + 0.5 * g2 / variances) * apart
         return (parts * moves).sum(axis=-1) / parts.sum(axis=-1)
 
-    def flux_with_error(self, x: Any, t: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return J = q v and its rounding error."""
-        flux = self.pdf(x, t) * self.velocity(x, t)
-        return flux, 1e-12 * np.abs(flux)
-
-    def with_error(self, name: str, x: Any, t: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return exact values with the error of the moments and of rounding."""
-        values = getattr(self, name)(x, t)
-        return values, 1e-11 * (1.0 + np.abs(values))
-
     def transition_logpdf(self, x: Any, t: float, y: Any, s: float) -> np.ndarray:
         """log p(X_t = x | X_s = y) for s < t; x and y broadcast."""
         factor, shift, noise = self.kernel(s, t)
         return -0.5 * (np.asarray(x) - factor * np.asarray(y) - shift) ** 2 / noise - 0.5 * (np.log(noise) + _LOG_2PI)
 
 
-class MappedEvolution(Evolution):
+class MappedEvolution(ExactEvolution):
     """X = map(Y) for a process Y with a closed form."""
 
-    def __init__(self, process: Process, inner: LinearMixture, initial: Law) -> None:
+    def __init__(self, process: Process, inner: LinearMixture, initial: Law, map_: Map) -> None:
         self.process, self.inner, self.initial, self.t_span = process, inner, initial, inner.t_span
-        self.map = process.latent.map  # type: ignore[union-attr]
+        self.map = map_
         self.message = f"closed form: image of a linear SDE under {self.map}"
 
     def at(self, t: float) -> Law:
@@ -186,39 +196,60 @@ class MappedEvolution(Evolution):
         """Return the flux, which the map leaves unchanged, and its rounding error."""
         return self.inner.flux_with_error(self.map.inverse(check_points("x", x)), t)
 
-    def with_error(self, name: str, x: Any, t: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return exact values with the error of the moments and of rounding."""
-        values = getattr(self, name)(x, t)
-        return values, 1e-11 * (1.0 + np.abs(values))
-
     def transition_logpdf(self, x: Any, t: float, y: Any, s: float) -> np.ndarray:
         """log p(X_t = x | X_s = y) for s < t; x and y broadcast."""
         u, v = self.map.inverse(np.asarray(x, float)), self.map.inverse(np.asarray(y, float))
         return self.inner.transition_logpdf(u, t, v, s) - self.map.log_derivative(u)
 
 
-def exact_evolution(process: Process, q0: Any, t_span: Any) -> LinearMixture | MappedEvolution:
+@dataclass(frozen=True)
+class Mapped:
+    """The published process X = map(Y) of a linear process Y; called with (process, law, t_span) it solves it."""
+
+    hidden: Process
+    map: Map
+
+    def __call__(self, process: Process, law: Law, span: tuple[float, float]) -> MappedEvolution:
+        """Return the evolution from a point mass, or from the image of a Gaussian mixture."""
+        if isinstance(law, PointMass):
+            start: Law = PointMass(float(self.map.inverse(np.array(law.mean()))))
+        elif isinstance(law, Pushforward) and law.map == self.map:
+            start = law.base
+        else:
+            raise NoClosedForm(
+                f"the law must be the image of a Gaussian mixture under {self.map}",
+                law,
+                f"use fps.Pushforward(mixture, {self.map}), or fps.solve_fokker_planck",
+            )
+        return MappedEvolution(process, _linear_evolution(self.hidden, start, span), law, self.map)
+
+
+def exact_evolution(process: Process, q0: Any, t_span: Any) -> ExactEvolution:
     """Return the marginals in closed form.
 
     Parameters
     ----------
     process : SDE or ODE
-        Linear in x with additive noise (coefficients may depend on t), or a published instance that is a
-        map of such a process (fps.processes.sinh_ou, fps.processes.gbm).
+        Linear in x with additive noise on the whole line (coefficients may depend on t), or a published instance as
+        `fps.processes` returned it: gbm, sinh_ou, cir, jacobi. What is built from an instance is not one.
     q0 : density
-        Law at t_span[0]: a Gaussian mixture or a point mass; for a mapped process its image
-        `fps.Pushforward(mixture, map)` or a point mass.
+        Law at t_span[0]: a Gaussian mixture or a point mass; for gbm and sinh_ou its image
+        `fps.Pushforward(mixture, map)` or a point mass; for cir a point mass or a Gamma mixture of shape 2κθ/ξ²; for
+        jacobi a point mass.
     t_span : (float, float)
         Span of time.
 
     Raises
     ------
     NoClosedForm
-        If the process is neither, or the law does not stay in the family.
+        If the process has none, or the law does not stay in the family; for jacobi also at times so close to the start
+        that the series does not converge.
+    InputError
+        If a point mass lies outside the support.
 
     Notes
     -----
-    Moments solve m' = a m + b and V' = 2 a V + g² to a relative 1e-13.
+    Moments of linear processes solve m' = a m + b and V' = 2 a V + g² to a relative 1e-13.
 
     Examples
     --------
@@ -226,35 +257,25 @@ def exact_evolution(process: Process, q0: Any, t_span: Any) -> LinearMixture | M
     >>> bool(abs(q.mean(1.0) - 2 * np.exp(-1)) < 1e-12), bool(abs(q.var(1.0) - 1 + np.exp(-2)) < 1e-12)
     (True, True)
     """
-    span = check_t_span(t_span)
-    law = as_law(q0, "q0")
-    if process.latent is None:
-        return _linear_evolution(process, law, span)
-    hidden = process.latent
-    if isinstance(law, PointMass):
-        start: Law = PointMass(float(hidden.map.inverse(np.array(law.mean()))))
-    elif isinstance(law, Pushforward) and law.map == hidden.map:
-        start = law.base
-    else:
-        raise NoClosedForm(
-            f"the law must be the image of a Gaussian mixture under {hidden.map}",
-            law,
-            f"use fps.Pushforward(mixture, {hidden.map}), or fps.solve_fokker_planck",
-        )
-    return MappedEvolution(process, _linear_evolution(hidden.process, start, span), law)
+    solve = process.closed_form or _linear_evolution
+    return solve(process, as_law(q0, "q0"), check_t_span(t_span))
 
 
 def _linear_evolution(process: Process, law: Law, span: tuple[float, float]) -> LinearMixture:
     reason = LinearCoefficients(process).why_not_linear(span)
     fix = "use fps.solve_fokker_planck"
     if reason:
-        raise NoClosedForm("a closed form needs a linear SDE with additive noise (or a map of one)", reason, fix)
+        raise NoClosedForm(
+            "a closed form needs a linear SDE with additive noise, or a published instance of fps.processes",
+            reason,
+            fix,
+        )
     if not isinstance(law, (GaussianMixture, PointMass)):
         raise NoClosedForm("a closed form needs a Gaussian mixture or a point mass at the start", law, fix)
     return LinearMixture(process, law, span)
 
 
-def find_closed_form(process: Process, law: Law, span: tuple[float, float]) -> Evolution | None:
+def find_closed_form(process: Process, law: Law, span: tuple[float, float]) -> ExactEvolution | None:
     """Return the closed form where there is one, else None."""
     try:
         return exact_evolution(process, law, span)
@@ -262,4 +283,4 @@ def find_closed_form(process: Process, law: Law, span: tuple[float, float]) -> E
         return None
 
 
-__all__ = ["LinearMixture", "MappedEvolution", "exact_evolution", "find_closed_form"]
+__all__ = ["ExactEvolution", "LinearMixture", "Mapped", "MappedEvolution", "exact_evolution", "find_closed_form"]

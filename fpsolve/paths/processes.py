@@ -1,4 +1,4 @@
-"""Published processes with closed forms."""
+"""Published processes, with the closed forms that belong to them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from fpsolve.errors import check_number
+from fpsolve.paths.closed_forms import Mapped
+from fpsolve.paths.jacobi import Jacobi
 from fpsolve.paths.schedules import VP
-from fpsolve.problem.declaration import Latent
+from fpsolve.paths.square_root import SquareRoot
 from fpsolve.problem.maps import Exp, Sinh
 from fpsolve.problem.process import SDE
 
-__all__ = ["gbm", "ou", "sinh_ou", "vp"]
+__all__ = ["cir", "double_well", "gbm", "jacobi", "ou", "pearson", "sinh_ou", "vp"]
 
 
 def ou(theta: float = 1.0, sigma: Any = 2**0.5, mean: float = 0.0) -> SDE:
@@ -76,7 +78,7 @@ def gbm(mu: float = 0.05, sigma: float = 0.2) -> SDE:
     process = SDE(
         lambda x: mu * x, lambda x: sigma * x, support=(0.0, np.inf), diffusion_squared_dx=lambda x: 2 * sigma**2 * x
     )
-    return _solved_by(process, SDE(mu - 0.5 * sigma**2, sigma), Exp())
+    return _solved_by(process, Mapped(SDE(mu - 0.5 * sigma**2, sigma), Exp()))
 
 
 def sinh_ou(theta: float = 0.8, sigma: Any = 0.7, length: float = 1.0) -> SDE:
@@ -112,7 +114,7 @@ def sinh_ou(theta: float = 0.8, sigma: Any = 0.7, length: float = 1.0) -> SDE:
             ),
             lambda x: level * np.sqrt(1 + (x / length) ** 2),
         )
-        return _solved_by(process, SDE(lambda x: -theta * x, level), Sinh(length))
+        return _solved_by(process, Mapped(SDE(lambda x: -theta * x, level), Sinh(length)))
     noise = sigma
     process = SDE(
         lambda x, t: (
@@ -121,9 +123,133 @@ def sinh_ou(theta: float = 0.8, sigma: Any = 0.7, length: float = 1.0) -> SDE:
         ),
         lambda x, t: noise(t) * np.sqrt(1 + (x / length) ** 2),
     )
-    return _solved_by(process, SDE(lambda x: -theta * x, noise), Sinh(length))
+    return _solved_by(process, Mapped(SDE(lambda x: -theta * x, noise), Sinh(length)))
 
 
-def _solved_by(process: SDE, hidden: SDE, map_: Any) -> SDE:
-    object.__setattr__(process, "latent", Latent(hidden, map_))
+def double_well(a: float = 1.0, b: float = 1.0, sigma: float = 1.0) -> SDE:
+    """Double well dX = (a X - b X³) dt + σ dW: no transition law in closed form, stationary density ∝ exp(-2V/σ²).
+
+    V = ¼ b x⁴ - ½ a x² has its wells at ±√(a/b) for positive a.
+
+    Parameters
+    ----------
+    a : float
+        Rate at which the middle pushes away, 1/time (negative: one well).
+    b : float
+        Strength of the wall, positive.
+    sigma : float
+        Noise, positive.
+
+    Examples
+    --------
+    >>> p = fps.processes.double_well(a=4.0)
+    >>> float(p.drift(2.0, 0.0)), float(p.drift(1.0, 0.0))
+    (0.0, 3.0)
+    """
+    a, b, sigma = check_number("a", a), check_number("b", b, above=0.0), check_number("sigma", sigma, above=0.0)
+    return SDE(lambda x: a * x - b * x**3, sigma)
+
+
+def cir(kappa: float = 1.1, theta: float = 0.9, xi: float = 0.6, boundary: Any = "natural") -> SDE:
+    """Square-root process dX = κ (θ - X) dt + ξ √X dW on (0, ∞) (Feller; Cox, Ingersoll & Ross).
+
+    Stationary law Gamma(2κθ/ξ², scale ξ²/(2κ)). Closed form from a point mass (scaled noncentral chi-square) and from
+    an `fps.GammaMixture` of shape 2κθ/ξ².
+
+    Parameters
+    ----------
+    kappa, theta, xi : float
+        Rate, mean and noise, positive.
+    boundary : str
+        At 0: "natural" where 2κθ ≥ ξ² (Feller's condition); else it is reached, and must be "reflecting" (the usual
+        choice, to which the closed form belongs) or "absorbing" (which has none here).
+
+    Raises
+    ------
+    InputError
+        If 0 is reached and the boundary is natural, or a parameter is not positive.
+
+    Examples
+    --------
+    >>> q = fps.exact_evolution(fps.processes.cir(kappa=1.0, theta=2.0), fps.PointMass(1.0), (0, 3))
+    >>> bool(abs(q.mean(3.0) - 2 + np.exp(-3)) < 1e-12)
+    True
+    """
+    kappa, theta = check_number("kappa", kappa, above=0.0), check_number("theta", theta, above=0.0)
+    xi = check_number("xi", xi, above=0.0)
+    process = SDE(
+        lambda x: kappa * (theta - x),
+        lambda x: xi * np.sqrt(x),
+        support=(0.0, np.inf),
+        boundary=boundary,
+        diffusion_squared_dx=lambda x: xi**2 + 0 * x,
+    )
+    return _solved_by(process, SquareRoot(kappa, theta, xi))
+
+
+def jacobi(kappa: float = 1.1, mean: float = 0.4, xi: float = 0.6, boundary: Any = "natural") -> SDE:
+    """Jacobi process dX = κ (m - X) dt + ξ √(X (1 - X)) dW on (0, 1) (Wright-Fisher with mutation).
+
+    Stationary law Beta(2κm/ξ², 2κ(1 - m)/ξ²). Closed form from a point mass: a series of Jacobi polynomials, with an
+    error estimate, at times that are not too short for it.
+
+    Parameters
+    ----------
+    kappa, xi : float
+        Rate and noise, positive.
+    mean : float
+        m, between 0 and 1.
+    boundary : str or (str, str)
+        "natural" where 2κm ≥ ξ² (at 0) and 2κ(1 - m) ≥ ξ² (at 1); an end that is reached must be "reflecting", to which
+        the closed form belongs too, or "absorbing".
+
+    Raises
+    ------
+    InputError
+        If an end with a natural boundary is reached, or a parameter is out of range.
+
+    Examples
+    --------
+    >>> q = fps.exact_evolution(fps.processes.jacobi(kappa=1.0, mean=0.4), fps.PointMass(0.7), (0, 2))
+    >>> bool(abs(q.mean(2.0) - 0.4 - 0.3 * np.exp(-2)) < 1e-12)
+    True
+    """
+    kappa, xi = check_number("kappa", kappa, above=0.0), check_number("xi", xi, above=0.0)
+    mean = check_number("mean", mean, above=0.0, below=1.0)
+    process = SDE(
+        lambda x: kappa * (mean - x),
+        lambda x: xi * np.sqrt(x * (1 - x)),
+        support=(0.0, 1.0),
+        boundary=boundary,
+        diffusion_squared_dx=lambda x: xi**2 * (1 - 2 * x),
+    )
+    return _solved_by(process, Jacobi(kappa, mean, xi))
+
+
+def pearson(nu: float = 5.0) -> SDE:
+    """Pearson diffusion dX = -X dt + √(2 (ν + X²)/(ν - 1)) dW, whose stationary law is Student's t with ν degrees.
+
+    Its transition law has no closed form here.
+
+    Parameters
+    ----------
+    nu : float
+        ν, above 1; the noise is nearly additive when it is large.
+
+    Examples
+    --------
+    >>> p = fps.processes.pearson(nu=3.0)
+    >>> float(p.diffusion(1.0, 0.0)), float(p.drift(1.0, 0.0))
+    (2.0, -1.0)
+    """
+    nu = check_number("nu", nu, above=1.0)
+    return SDE(
+        lambda x: -x,
+        lambda x: np.sqrt(2 * (nu + x**2) / (nu - 1)),
+        diffusion_squared_dx=lambda x: 4 * x / (nu - 1),
+    )
+
+
+def _solved_by(process: SDE, closed_form: Callable[[Any, Any, Any], Any]) -> SDE:
+    object.__setattr__(process, "closed_form", closed_form)
     return process
