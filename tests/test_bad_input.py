@@ -13,6 +13,7 @@ from fpsolve.errors import check_choice, check_number, describe
 OU = fps.processes.ou()
 NORMAL = fps.Normal(0, 1)
 SPAN = (0, 1)
+WALLED = fps.SDE(0.0, 1.0, support=(0, np.inf), boundary="absorbing")
 GAUSSIAN = fps.path(lambda x, t: -0.5 * (x - t) ** 2 - 0.5 * np.log(2 * np.pi), t_span=SPAN)
 
 
@@ -274,6 +275,90 @@ CASES = {
         "a grid must hold the initial law",
         "outside [4, 8]",
         "covers [-7.03",
+    ),
+    "grid short of a wall": Case(
+        lambda: solve(WALLED, fps.Normal(5, 0.3), grid=fps.Grid(1, 12, 64)),
+        fps.InputError,
+        "a grid must reach the end of the support that is absorbing",
+        "(1.0, 12.0)",
+        "let it end at 0",
+    ),
+    "grid beyond a wall": Case(
+        lambda: solve(WALLED, fps.Normal(5, 0.3), grid=fps.Grid(-1, 12, 64)),
+        fps.InputError,
+        "a grid must lie within the support [0, inf]",
+        "(-1.0, 12.0)",
+        "cut the grid",
+    ),
+    "grid that stands still": Case(
+        lambda: solve(
+            fps.SDE(0.0, 1.0, support=(lambda t: t, np.inf), boundary="absorbing"),
+            fps.Normal(5, 0.3),
+            grid=fps.Grid(0, 12, 64),
+        ),
+        fps.InputError,
+        "this process has a moving wall",
+        "Grid(",
+        "leave grid= out",
+    ),
+    "grid that is a pair": Case(
+        lambda: solve(grid=(-8, 8)), fps.InputError, "grid must be a Grid", "(-8, 8)", "fps.Grid(-8, 8, 400)"
+    ),
+    "grid that misses an atom": Case(
+        lambda: solve(q0=fps.PointMass(9.0), grid=fps.Grid(-6, 6, 100)),
+        fps.DensityError,
+        "a grid must hold the initial law",
+        "outside [-6, 6]",
+        "leave grid= out",
+    ),
+    "atom outside the support": Case(
+        lambda: solve(WALLED, fps.Empirical([0.5, -1.0])),
+        fps.DensityError,
+        "q0 must lie within the support",
+        "mass 0.5 outside (0, inf)",
+        "truncate or move q0",
+    ),
+    "atom on a wall": Case(
+        lambda: solve(WALLED, fps.PointMass(0.0)),
+        fps.DensityError,
+        "q0 must lie within the support",
+        "mass 1 outside (0, inf)",
+        "truncate or move q0",
+    ),
+    "density over a wall": Case(
+        lambda: solve(WALLED, NORMAL),
+        fps.DensityError,
+        "q0 must lie within the support",
+        "mass 0.5 outside (0, inf)",
+        "truncate or move q0",
+    ),
+    "atom without noise": Case(
+        lambda: solve(fps.SDE(lambda x: -x, lambda x: x), fps.PointMass(0.0)),
+        fps.DensityError,
+        "atoms need noise to become a density",
+        "g = 0 at one of",
+        "start from a density",
+    ),
+    "drift that is nan far out": Case(
+        lambda: solve(fps.SDE(lambda x: np.where(x > 3.3, np.nan, -x), 1.0)),
+        fps.CoefficientError,
+        "the drift must be finite on the support",
+        "nan at x=3.",
+        "declare support= without that point",
+    ),
+    "noise that is nan later": Case(
+        lambda: solve(fps.SDE(0.0, lambda t: np.where(t > 0.5, np.nan, 1.0))),
+        fps.CoefficientError,
+        "the diffusion must be finite",
+        "t=0.5",
+        "correct it there",
+    ),
+    "walls of the robust scheme": Case(
+        lambda: solve(WALLED, fps.PointMass(1.0), scheme="robust"),
+        fps.InputError,
+        "the robust scheme needs ends that are natural or reflecting",
+        "an end is absorbing",
+        "use order-8",
     ),
     "sample as law": Case(
         lambda: solve(q0=np.random.default_rng(0).normal(size=50)),

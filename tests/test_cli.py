@@ -111,7 +111,7 @@ def test_table_has_claim_routes_discrepancy_tolerance_verdict_and_seconds(
     rows = rows_of(capsys.readouterr().out)
     assert rows["claim"] == list(COLUMNS[1:])
     routes, discrepancy, tolerance, verdict, seconds = rows["right"]
-    assert (routes, discrepancy) == ("exact against series", "1.0e-06 ± 1e-09")
+    assert (routes, discrepancy) == ("exact; series", "1.0e-06 ± 1e-09")
     assert (tolerance, verdict) == ("1.0e-04", "confirmed")
     assert float(seconds) < 5
     assert rows["broken"][:-1] == ["-", "-", "-", "error"]

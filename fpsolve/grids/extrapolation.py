@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
@@ -32,13 +33,16 @@ FLOOR = 0.1
 # or time (1/2 in theory), or successive corrections, shrink by less than this
 SHRINK = (0.32, 0.75, 0.5)
 _WINDOW = 9
-POINTS = 8  # of the local polynomials that interpolate in x
+POINTS = 10  # of the local polynomials that interpolate in x
 
 
-def _weights(nodes: np.ndarray, at: float) -> np.ndarray:
+@lru_cache(maxsize=64)
+def _weights(points: int, at: float) -> np.ndarray:
+    """Weights of values at 0, 1, ..., points - 1 in their polynomial at `at`."""
+    nodes = np.arange(float(points))
     apart = nodes[:, None] - nodes[None, :]
     np.fill_diagonal(apart, 1.0)
-    return np.array([np.prod(np.delete((at - nodes) / apart[k], k)) for k in range(nodes.size)])
+    return np.array([np.prod(np.delete((at - nodes) / apart[k], k)) for k in range(points)])
 
 
 def refine_once(values: np.ndarray, points: int = 10) -> np.ndarray:
@@ -47,11 +51,11 @@ def refine_once(values: np.ndarray, points: int = 10) -> np.ndarray:
     points = min(points, n + 1)
     half = points // 2
     middle = np.empty((values.shape[0], n))
-    central = _weights(np.arange(float(points)), half - 0.5)
+    central = _weights(points, half - 0.5)
     inner = n - points + 2
     middle[:, half - 1 : half - 1 + inner] = sum(w * values[:, k : k + inner] for k, w in enumerate(central))
     for m in range(half - 1):
-        edge = _weights(np.arange(float(points)), m + 0.5)
+        edge = _weights(points, m + 0.5)
         middle[:, m] = values[:, :points] @ edge
         middle[:, n - 1 - m] = values[:, ::-1][:, :points] @ edge
     fine = np.empty((values.shape[0], 2 * n + 1))
@@ -69,12 +73,7 @@ def spread(values: np.ndarray) -> np.ndarray:
 
 def interpolate(grid: Grid, values: np.ndarray, x: np.ndarray, points: int = POINTS) -> np.ndarray:
     """Local polynomials in the uniform coordinate of the grid through `values` at its faces."""
-    if grid.stretch is None:
-        place = (x - grid.left) / (grid.right - grid.left)
-    else:
-        ends = np.arcsinh((np.array([grid.left, grid.right]) - grid.centre) / grid.stretch)
-        place = (np.arcsinh((x - grid.centre) / grid.stretch) - ends[0]) / (ends[1] - ends[0])
-    place = place * grid.cells
+    place = grid.place(x)
     first = np.clip(np.floor(place).astype(int) - points // 2 + 1, 0, grid.cells + 1 - points)
     apart = (place - first)[:, None] - np.arange(points)
     barycentric = np.array([(-1.0) ** k * math.comb(points - 1, k) for k in range(points)])
@@ -83,6 +82,14 @@ def interpolate(grid: Grid, values: np.ndarray, x: np.ndarray, points: int = POI
     weights = np.where(on_node.any(axis=1, keepdims=True), on_node, weights)
     samples = values[first[:, None] + np.arange(points)]
     return (weights * samples).sum(axis=1) / weights.sum(axis=1)
+
+
+def interpolate_log(grid: Grid, logs: np.ndarray, x: np.ndarray, points: int = POINTS) -> np.ndarray:
+    """As `interpolate`, held near the four nearest values: polynomials overshoot where logarithms end in noise."""
+    near = np.clip(np.floor(grid.place(x)).astype(int)[:, None] + np.arange(-1, 3), 0, grid.cells)
+    least, most = logs[near].min(axis=1), logs[near].max(axis=1)
+    room = 0.5 * (most - least) + 1e-3
+    return np.clip(interpolate(grid, logs, x, points), least - room, most + room)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ import numpy as np
 
 from fpsolve.grids.extrapolation import Extrapolated, extrapolate, positive_masses, spread
 from fpsolve.grids.scheme import Level
+from fpsolve.grids.slices import Field
 from fpsolve.problem.grid import Grid
 
-NAMES = ("logpdf", "score", "cdf", "velocity")
-CAUSES = ("space", "time", "domain", "initial", "rounding")
 _EPS = 2.3e-16
 _EMPTY = 1e-300  # densities below are written as this: a logarithm must exist
 _AMPLIFY = 6.0  # sum of the absolute weights of the extrapolation
@@ -56,19 +55,6 @@ def _not_far_above(found: Extrapolated, fine: np.ndarray) -> Extrapolated:
     """Extrapolated log q, held to the finest level plus one: far tails that no level resolves must not take off."""
     held = np.maximum(found.value - fine - 1.0, 0.0)
     return replace(found, value=found.value - held, space=found.space + held)
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field at the faces of the finest grid (T, faces), with pointwise errors by cause."""
-
-    value: np.ndarray
-    errors: dict[str, np.ndarray]
-
-    @property
-    def total(self) -> np.ndarray:
-        """Sum of the errors of all causes."""
-        return sum(self.errors[cause] for cause in CAUSES)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

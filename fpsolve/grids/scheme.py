@@ -8,7 +8,7 @@ import numpy as np
 
 from fpsolve.errors import CoefficientError
 from fpsolve.kernels.coefficients import OK, RAISED
-from fpsolve.kernels.finite_volume import advance
+from fpsolve.kernels.finite_volume import advance, follow
 from fpsolve.problem.grid import Grid
 from fpsolve.problem.process import Process
 
@@ -86,11 +86,25 @@ class Stepper:
         stride = max(1, _CELL_STEPS_PER_CALL // mass.size)
         for first in range(0, times.size - 1, stride):
             part = np.ascontiguousarray(times[first : first + stride + 1])
-            status, done = advance(mass, part, *points, drift, noise, change, self.moves)
+            status, done = advance(mass, part, points, drift, noise, change, self.moves)
             if status != OK:
                 self._explain(status, float(part[done + 1]), points)
             self.cell_steps += mass.size * (part.size - 1)
             self.evaluations += sum(mass.size * (part.size - 1 if moves else 1) for moves in self.moves)
+
+    def follow(
+        self, mass: np.ndarray, state: np.ndarray, limits: tuple[float, ...], points: tuple[np.ndarray, ...]
+    ) -> tuple[np.ndarray, ...]:
+        """Adaptive steps of `mass` in place, from state[0] on; what `kernels.finite_volume.follow` records of them."""
+        drift, noise = ((block.address, block.params) for block in self.blocks)
+        rows = max(16, _CELL_STEPS_PER_CALL // (4 * mass.size))
+        record = (*np.empty((2, rows)), np.empty((rows, 2)), *np.empty((2, rows, 2), int))
+        status, done = follow(mass, state, limits, points, drift, noise, self.moves, *record)
+        if status != OK:
+            self._explain(status, float(state[0]), points)
+        self.cell_steps += mass.size * done
+        self.evaluations += sum(mass.size * (done if moves else 1) for moves in self.moves)
+        return tuple(part[:done] for part in record)
 
     def _explain(self, status: int, t: float, points: tuple[np.ndarray, ...]) -> None:
         if status == RAISED:

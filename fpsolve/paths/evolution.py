@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fpsolve.errors import DensityError, check_points, check_t_span, check_time
+from fpsolve.paths.export import dataset
 from fpsolve.plotting import new_axes
 from fpsolve.problem.coefficient import Binding, checked_array
 from fpsolve.problem.density import Density
@@ -39,6 +41,8 @@ class Evolution(ABC):
     process: Any = None
     initial: Law | None = None
     message: str = ""
+    # grids.storage sets it: what is kept in a file is kept on a grid, and the grids stand above this layer
+    _keep: ClassVar[Callable[[Any, Any], Path]]
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -66,12 +70,20 @@ class Evolution(ABC):
         return self.at(t).score(x)
 
     def cdf(self, x: Any, t: float) -> np.ndarray:
-        """F(x, t), the mass left of x."""
+        """F(x, t), the mass left of x, relatively accurate in the left tail."""
         return self.at(t).cdf(x)
 
+    def sf(self, x: Any, t: float) -> np.ndarray:
+        """Survival function 1 - F(x, t), the mass right of x, relatively accurate in the right tail."""
+        return self.at(t).sf(x)
+
     def ppf(self, p: Any, t: float) -> np.ndarray:
-        """Quantiles: the x with F(x, t) = p."""
+        """Quantiles: the x with F(x, t) = p, relatively accurate for small p."""
         return self.at(t).ppf(p)
+
+    def isf(self, p: Any, t: float) -> np.ndarray:
+        """Upper quantiles: the x with 1 - F(x, t) = p, relatively accurate for small p."""
+        return self.at(t).isf(p)
 
     def span(self, t: float, mass: float = 1e-6) -> tuple[float, float]:
         """Return the interval that leaves at most `mass` outside on each side."""
@@ -104,7 +116,7 @@ class Evolution(ABC):
         return self.flux(x, t) / self.pdf(x, t)
 
     def with_error(self, name: str, x: Any, t: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return (values, estimated errors) of "pdf", "logpdf", "score", "cdf" or "velocity" at points `x`."""
+        """Return (values, estimated errors) of "pdf", "logpdf", "score", "cdf", "sf" or "velocity" at points `x`."""
         if name == "velocity":
             flux, error = self.flux_with_error(x, t)
             pdf = self.pdf(x, t)
@@ -156,6 +168,71 @@ class Evolution(ABC):
     def sample(self, n: int, t: float, rng: Any = 0) -> np.ndarray:
         """Draw `n` values of X_t."""
         return self.at(t).sample(n, as_stream(rng).generator("evolution"))
+
+    def to_xarray(self, x: Any = None, times: Any = None) -> Any:
+        """Return the fields and their estimated errors as an xarray.Dataset with dimensions (t, x).
+
+        Parameters
+        ----------
+        x : array_like, optional
+            Points; the faces of the grid, or 401 points over the mass at all times, unless given.
+        times : array_like, optional
+            Times; those of the error budgets, or 33 over the span, unless given.
+
+        Returns
+        -------
+        xarray.Dataset
+            `pdf`, `logpdf`, `cdf`, `sf`, `score` and `velocity`, and the estimated error of each, as `pdf_error`. NaN
+            stands where a law has no such field (a point mass), inf where an error is not known. Attributes:
+            `long_name` and `units` of each variable, in terms of those of x and t; message, stats, version.
+
+        Raises
+        ------
+        InputError
+            If xarray is not installed, or `x` or `times` are not finite and increasing.
+
+        Examples
+        --------
+        >>> q = fps.exact_evolution(fps.processes.ou(1.0, 2**0.5), fps.Normal(2.0, 0.5), (0, 1))
+        >>> data = q.to_xarray(x=[0.0, 1.0], times=[0.5])
+        >>> dict(data.sizes)
+        {'t': 1, 'x': 2}
+        """
+        return dataset(self, x, times)
+
+    def save(self, path: Any) -> Path:
+        """Write the path to a file from which `fpsolve.load` restores it at every time and point; no code is stored.
+
+        Parameters
+        ----------
+        path : str or path
+            File; `.npz` is added where it is missing. A file of that name is replaced, as a whole or not at all.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written, or the tables of a closed form or a given path do not reach 1e-9.
+
+        Notes
+        -----
+        A grid solution is tabulated at Chebyshev nodes in time until interpolation is below its own error estimate, any
+        other path on a grid of its own until interpolation in x and t is below 1e-9 (relative).
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> q = fps.exact_evolution(fps.processes.ou(1.0, 2**0.5), fps.Normal(2.0, 0.5), (0, 1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = fps.load(q.save(folder + "/ou"))
+        >>> bool(abs(again.cdf(0.3, 0.7) - q.cdf(0.3, 0.7)) < 1e-9)
+        True
+        """
+        return type(self)._keep(self, path)
 
 
 def _time_derivative(
@@ -227,10 +304,19 @@ class LogDensityPath(Evolution):
     def cdf(self, x: Any, t: float) -> np.ndarray:
         """F(x, t): the function that was given, else by quadrature."""
         points, time = check_points("x", x), self.check_t(t)
+        return self.at(time).cdf(points) if self._cdf is None else self._given(self._cdf, points, time)
+
+    def sf(self, x: Any, t: float) -> np.ndarray:
+        """1 - F(x, t): from the function that was given up to the median, by quadrature where digits would be lost."""
+        points, time = check_points("x", x), self.check_t(t)
         if self._cdf is None:
-            return self.at(time).cdf(points)
+            return self.at(time).sf(points)
+        below = self._given(self._cdf, points, time)
+        return np.where(below <= 0.5, 1.0 - below, self.at(time).sf(points))
+
+    def _given(self, cdf: Binding, points: np.ndarray, time: float) -> np.ndarray:
         flat = points.ravel()
-        values = checked_array("cdf", self._cdf(x=flat, t=time), flat, time)
+        values = checked_array("cdf", cdf(x=flat, t=time), flat, time)
         if ((values < -1e-12) | (values > 1 + 1e-12)).any():
             raise DensityError("a cdf must lie in [0, 1]", values, "give F(x, t) = P(X_t ≤ x)")
         return values.reshape(points.shape)

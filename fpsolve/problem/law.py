@@ -128,6 +128,11 @@ class Law(ABC):
         """Points near which narrow modes are looked for, or kinks."""
         return ()
 
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        """Points at which the density has a jump or a kink, as far as the law knows: finite ends of the support."""
+        return tuple(end for end in self.support if math.isfinite(end))
+
     @cached_property
     def _table(self) -> PanelTable:
         return integrate_exp(checked(self.logpdf), self.support, self._landmarks())

@@ -12,7 +12,7 @@ import numpy as np
 from fpsolve.errors import InputError, check_number
 from fpsolve.problem.law import Declared, Law, check_faces, pointwise
 
-__all__ = ["Exp", "Sinh"]
+__all__ = ["Affine", "Exp", "Sinh"]
 
 
 class Map(Protocol):
@@ -36,6 +36,64 @@ class Map(Protocol):
 
     def log_derivative_dy(self, y: Any) -> Any:
         """d/dy log dx/dy."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """The map x = shift + scale y of the line onto itself.
+
+    Parameters
+    ----------
+    shift, scale : float
+        Where zero goes, and the factor, above zero.
+
+    Raises
+    ------
+    InputError
+        If the scale is not a positive number.
+
+    Examples
+    --------
+    >>> from fpsolve.problem.maps import Affine
+    >>> float(Affine(1.0, 2.0).forward(3.0))
+    7.0
+    """
+
+    shift: float
+    scale: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shift", check_number("shift", self.shift))
+        object.__setattr__(self, "scale", check_number("scale", self.scale, above=0.0))
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """The whole line."""
+        return -math.inf, math.inf
+
+    def forward(self, y: Any) -> Any:
+        """x = shift + scale y."""
+        return self.shift + self.scale * np.asarray(y, dtype=float)
+
+    def inverse(self, x: Any) -> Any:
+        """y = (x - shift)/scale."""
+        return (np.asarray(x, dtype=float) - self.shift) / self.scale
+
+    def inverted(self) -> Affine:
+        """The map y(x)."""
+        return Affine(-self.shift / self.scale, 1.0 / self.scale)
+
+    def derivative(self, y: Any) -> Any:
+        """dx/dy = scale."""
+        return np.full(np.shape(y), self.scale)
+
+    def log_derivative(self, y: Any) -> Any:
+        """log scale."""
+        return np.full(np.shape(y), math.log(self.scale))
+
+    def log_derivative_dy(self, y: Any) -> Any:
+        """Zero."""
+        return np.zeros(np.shape(y))
 
 
 @dataclass(frozen=True)
@@ -176,6 +234,11 @@ class Pushforward(Declared, Law):
         """Image of the base's support."""
         left, right = self.base.support
         return float(self.map.forward(left)), float(self.map.forward(right))
+
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        """Images of the breaks of the base."""
+        return tuple(float(self.map.forward(y)) for y in self.base.breaks)
 
     def _landmarks(self) -> tuple[float, ...]:
         return tuple(float(self.map.forward(y)) for y in self.base._landmarks())

@@ -206,6 +206,11 @@ class LaplaceMixture(ScaleMixture):
         return {"weights": self.weights, "locations": self.locations, "scales": self.scales}
 
     @property
+    def breaks(self) -> tuple[float, ...]:
+        """The kinks, one per location."""
+        return tuple(float(x) for x in np.unique(self.locations))
+
+    @property
     def locations(self) -> np.ndarray:
         """Locations of the components, shape (k,)."""
         return self._centres

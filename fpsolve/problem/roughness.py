@@ -13,6 +13,7 @@ _POINTS = 3001
 _SMOOTH_RATIO = 24.0
 # part of the region left out on each side: some cells of the coarsest grid
 MARGIN = 0.015
+_ZOOMS = 9  # each into an eighth
 
 
 def rough_places(process: Process, t: float, left: float, right: float) -> np.ndarray:
@@ -40,8 +41,21 @@ def _rough_places_of(fn: Callable[[np.ndarray], np.ndarray], left: float, right:
         close = np.linspace(x[max(0, k - 1)], x[min(_POINTS - 1, k + 3)], 33)
         closer = np.abs(np.diff(fn(close), 2)).max()
         if bend[k] < _SMOOTH_RATIO * closer:
-            rough.append(float(x[k + 1]))
+            rough.append(_located(fn, float(x[max(0, k - 1)]), float(x[min(_POINTS - 1, k + 3)])))
     return rough
+
+
+def _located(fn: Callable[[np.ndarray], np.ndarray], left: float, right: float) -> float:
+    """Where between two points the second difference is largest, by zooming in on it."""
+    for _ in range(_ZOOMS):
+        x = np.linspace(left, right, 33)
+        values = fn(x)
+        bend = np.abs(np.diff(values, 2))
+        k = int(bend.argmax())
+        if bend[k] <= 1e-13 * np.abs(values).max():
+            break
+        left, right = float(x[max(k - 1, 0)]), float(x[min(k + 3, 32)])
+    return 0.5 * (left + right)
 
 
 def keep_away(x: np.ndarray, places: np.ndarray, left: float, right: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
@@ -25,9 +25,15 @@ def result_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     return [_result_row(result) for result in results]
 
 
+def _routes_of(row: dict[str, Any]) -> list[str]:
+    """Route of a finding; both where one compares two values, so that many pairs do not name each of them again."""
+    route = str(row["route"])
+    return route.split(" against ") if row["quantity"] == "value" else [route]
+
+
 def _result_row(result: Result) -> tuple[str, ...]:
     figures = result.figures
-    routes = "; ".join(dict.fromkeys(str(row["route"]) for row in figures.get("routes", ()))) or "-"
+    routes = "; ".join(dict.fromkeys(name for row in figures.get("routes", ()) for name in _routes_of(row))) or "-"
     discrepancy, tolerance = figures.get("discrepancy"), figures.get("tolerance")
     return (
         result.name,

@@ -10,11 +10,11 @@ import numpy as np
 
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.estimate import Estimate
+from fpsolve.problem.roughness import keep_away, rough_places
 from fpsolve.problem.streams import Stream
 from fpsolve.verdict.candidate import Candidate, Ingredients
 from fpsolve.verdict.comparison import FieldGap, Nodes, compare_density, compare_field, region_nodes
 from fpsolve.verdict.decision import Measurement, Referee
-from fpsolve.verdict.roughness import keep_away, rough_places
 from fpsolve.verdict.sources import GRID, Problem, Source
 
 Truth = Callable[[Evolution, Nodes], tuple[np.ndarray, np.ndarray]]

@@ -11,13 +11,13 @@ import numpy as np
 from fpsolve.errors import InputError, check_number
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.process import Process
+from fpsolve.problem.roughness import MARGIN, rough_places
 from fpsolve.problem.streams import Stream
 from fpsolve.verdict.blindness import blind_terms
 from fpsolve.verdict.candidate import Candidate
 from fpsolve.verdict.comparison import Nodes
 from fpsolve.verdict.decision import DETERMINISTIC_TOL, SAMPLING_TOL, Referee, judge
 from fpsolve.verdict.field_referees import FieldClaim, PointwiseReferee
-from fpsolve.verdict.roughness import MARGIN, rough_places
 from fpsolve.verdict.sources import Problem, sources_of
 from fpsolve.verdict.verdict import Verdict
 from fpsolve.verdict.weak_referees import WeakFormReferee

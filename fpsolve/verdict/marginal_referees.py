@@ -20,7 +20,16 @@ from fpsolve.verdict.candidate import Ingredients
 from fpsolve.verdict.comparison import compare_density, region_nodes
 from fpsolve.verdict.decision import Measurement, Referee
 from fpsolve.verdict.field_referees import FieldClaim, summarised
-from fpsolve.verdict.sources import CHARACTERISTICS, GRID, PARTICLES, Problem, Source, grid_rtol, sources_of
+from fpsolve.verdict.sources import (
+    CHARACTERISTICS,
+    GRID,
+    PARTICLES,
+    Problem,
+    Source,
+    grid_rtol,
+    grid_scheme,
+    sources_of,
+)
 
 CHUNK, CHUNKS_FIRST, STEPS = 2**17, 5, 150
 _POINTS = 1500
@@ -46,7 +55,12 @@ class PropagationReferee(Referee):
         start = problem.law if problem.law is not None else truth.at(problem.t_span[0])
         try:
             ours = solve_fokker_planck(
-                self.candidate, start, problem.t_span, t_eval=problem.times, rtol=grid_rtol(look)
+                self.candidate,
+                start,
+                problem.t_span,
+                t_eval=problem.times,
+                scheme=grid_scheme(self.candidate),
+                rtol=grid_rtol(look),
             )
         except (MassEscape, BlowUp, CoefficientError, DensityError) as failure:
             return Measurement(Estimate(1.0, route=self.route), 1e7, reason=str(failure), refuted=True)

@@ -1,0 +1,224 @@
+"""The robust scheme: extrapolated backward Euler on exponentially fitted fluxes, refined until it meets the goal."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fpsolve.grids.domain import choose_grid, mass_outside, schedule, wider
+from fpsolve.grids.extrapolation import COST, PAIRS, STEPS, interpolate
+from fpsolve.grids.fields import Tableau
+from fpsolve.grids.scheme import Stepper
+from fpsolve.grids.scouting import Scouting, singular_walls
+from fpsolve.grids.slices import CAUSES, NAMES, Field, Slice, Solved
+from fpsolve.grids.start import positive_masses
+from fpsolve.problem.grid import Grid
+from fpsolve.problem.law import Law
+from fpsolve.problem.mixtures import Empirical
+
+BUDGET = 2e8  # cell-steps of one call, about 3 seconds
+_FIRST_CELLS, _FIRST_STEPS = 96, 32  # at the coarsest level of the first round
+_AIM = 0.35  # part of rtol that each of space and time may use
+_ROUNDS = 12
+_NEAR_JUMP = 5  # cells next to a jump of g, and of q with it, between which polynomials mix both sides
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one round solves: the coarsest grid and about how many coarsest steps."""
+
+    grid: Grid
+    steps: int
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What came of a plan; `errors` of q relative to its maximum, by cause, the worst over the saved times."""
+
+    plan: _Plan
+    tableau: Tableau
+    field: Field
+    errors: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.errors.values())
+
+
+def relative_errors(logs: Field, rows: slice) -> dict[str, float]:
+    """Errors of q from those of log q, relative to its maximum, by cause, the worst over `rows`."""
+    relative = np.exp(logs.value - logs.value.max(axis=1, keepdims=True))[rows]
+    return {c: float((relative * np.expm1(np.minimum(logs.errors[c][rows], 50.0))).max()) for c in CAUSES}
+
+
+class Rounds:
+    """Solves the tableau with more cells and steps until the estimate meets the goal or the budget is spent."""
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        law: Law,
+        t_span: tuple[float, float],
+        times: np.ndarray,
+        goal: float,
+        scouting: Scouting,
+        given: Grid | None,
+        jumps: np.ndarray,
+    ) -> None:
+        self.jumps = jumps
+        self.stepper, self.law, self.t_span, self.times = stepper, law, t_span, times
+        self.goal, self.scouting, self.given = goal, scouting, given
+        self.support = stepper.process.support
+        self._domain = math.inf  # error by the domain before it was widened last: if that did not help, it stays
+        self.walls = singular_walls(stepper.process, t_span)
+        # the law itself stands at the first time: nothing is to be refined for it
+        self._rows = slice(1, None) if times[0] == t_span[0] and times.size > 1 else slice(None)
+
+    def refine(self, progress: bool) -> Solved:
+        """Return the solution of the last round; at least two are made, each a test of the one before."""
+        plan = self._first_plan()
+        last, made, reason = None, 0, ""
+        while True:
+            last, made = self._solve(plan, last), made + 1
+            errors = last.errors
+            if progress:
+                print(f"{plan.grid.cells * 4} cells: estimated error {sum(errors.values()):.1e}", file=sys.stderr)
+            if made > 1 and last.total <= self.goal:
+                break
+            following = self._next_plan(plan, errors)
+            if following is None or made == _ROUNDS:
+                reason = f"limited by {max(errors, key=lambda cause: errors[cause])}"
+                break
+            if self.stepper.cell_steps + COST * following.grid.cells * following.steps > BUDGET:
+                reason = f"the budget of {BUDGET:.0e} cell-steps is spent"
+                break
+            plan = following
+        # never the round with the smallest estimate: a later one may have shown that it was wrong
+        slices = TableauSlices(self, last)
+        return Solved(
+            last.tableau.grid, slices, last.errors, self._account(last), reason, self._stats(last, made, slices)
+        )
+
+    def again(self, last: _Round, t: float) -> Tableau:
+        """The last round once more, saved at another time."""
+        times, rows, self.times, self._rows = self.times, self._rows, np.array([t]), slice(None)
+        try:
+            tableau = self._solve(last.plan, None).tableau
+        finally:
+            self.times, self._rows = times, rows
+        return replace(tableau, distrust=np.full(1, last.tableau.distrust.max()))
+
+    def _first_plan(self) -> _Plan:
+        if self.given is None:
+            return _Plan(choose_grid(self.scouting, self.support, _FIRST_CELLS, self.walls), _FIRST_STEPS)
+        return _Plan(replace(self.given, cells=max(8, -(-self.given.cells // 4))), _FIRST_STEPS)
+
+    def _solve(self, plan: _Plan, before: _Round | None) -> _Round:
+        steps = schedule(self.scouting, self.t_span, self.times, plan.steps)
+        self.stepper.prepare(2 * plan.grid.cells, 2 * STEPS * steps.steps)  # about as much again will follow
+        finest = positive_masses(self.law, plan.grid.refine(4))
+        masses = {0: finest.reshape(-1, 4).sum(axis=1), 1: finest.reshape(-1, 2).sum(axis=1), 2: finest}
+        grids = {i: plan.grid.refine(2**i) for i in range(3)}
+        levels = {(i, j): self.stepper.solve(grids[i], masses[i], steps, 2**j) for i, j in PAIRS}
+        wide_grid, *cut = wider(plan.grid, self.support)
+        wide = self.stepper.solve(wide_grid, positive_masses(self.law, wide_grid), steps, 1) if any(cut) else None
+        halves = positive_masses(self.law, plan.grid.refine(8)).reshape(-1, 2).sum(axis=1)
+        density = np.abs(halves - finest) / grids[2].widths
+        # where in its cell an atom stands is an error of space
+        initial = 0.0 if isinstance(self.law, Empirical) else float(density.max() / (finest / grids[2].widths).max())
+        outside = mass_outside(self.law, plan.grid)
+        tableau = Tableau(levels, wide, (cut[0], cut[1]), initial, outside, np.ones(self.times.size))
+        field = tableau.field("logpdf")
+        if before is not None:
+            tableau = replace(tableau, distrust=self._distrust(before, field, tableau.grid))
+            field = tableau.field("logpdf")
+        return _Round(plan, tableau, field, relative_errors(field, self._rows))
+
+    def _distrust(self, before: _Round, field: Field, grid: Grid) -> np.ndarray:
+        """Factors that raise the estimate to the change since the round before, where that exceeded its estimate."""
+        factors, old = np.ones(self.times.size), before.tableau.grid
+        inside = (old.faces > grid.left) & (old.faces < grid.right)
+        x = old.faces[inside]
+        for k in range(self._rows.start or 0, self.times.size):
+            was, now = np.exp(before.field.value[k][inside]), np.exp(interpolate(grid, field.value[k], x))
+            change = float(np.abs(was - now).max() / now.max())
+            row = slice(k, k + 1)
+            if change > sum(relative_errors(before.field, row).values()):
+                factors[k] = max(1.0, change / sum(relative_errors(field, row).values()))
+        return factors
+
+    def _next_plan(self, plan: _Plan, errors: dict[str, float]) -> _Plan | None:
+        """More cells by the sixth and more steps by the cube root of what is missing; a wider domain if that is it."""
+        aim = _AIM * self.goal
+        cells, steps, grid = plan.grid.cells, plan.steps, plan.grid
+        if errors["space"] > aim and self.given is None:
+            factor = float(np.clip(1.1 * (errors["space"] / aim) ** (1 / 6), 1.15, 2.0))
+            cells = 8 * math.ceil(factor * cells / 8)
+        if errors["time"] > aim:
+            factor = float(np.clip(1.1 * (errors["time"] / aim) ** (1 / 3), 1.15, 3.0))
+            steps = math.ceil(factor * steps)
+        if 0.2 * self.goal < errors["domain"] < 0.5 * self._domain and self.given is None:
+            self._domain = errors["domain"]
+            grid = wider(grid, self.support)[0]
+            cells = math.ceil(cells * grid.cells / plan.grid.cells)
+        if (cells, steps) == (plan.grid.cells, plan.steps):
+            if max(errors["space"], errors["time"]) < sum(errors.values()) - self.goal:
+                return None  # neither cells nor steps would help
+            cells, steps = (cells if self.given else math.ceil(1.25 * cells)), math.ceil(1.5 * steps)
+        return _Plan(replace(grid, cells=cells), steps)
+
+    def _account(self, last: _Round) -> str:
+        cells, steps = last.tableau.grid.cells, last.plan.steps
+        return f"extrapolated from {cells // 4} to {cells} cells and {steps} to {4 * steps} steps"
+
+    def _stats(self, last: _Round, rounds: int, slices: TableauSlices) -> dict[str, Any]:
+        grid, steps = last.tableau.grid, last.plan.steps
+        held, limited = (part[self._rows] for part in slices.limiter)
+        return {
+            "scheme": "robust",
+            "levels": len(PAIRS),
+            "cells": [grid.cells // 4, grid.cells // 2, grid.cells],
+            "steps": [steps, 2 * steps, 4 * steps],
+            "rounds": rounds,
+            "cell_steps": self.stepper.cell_steps,
+            "evaluations": self.stepper.evaluations,
+            "domain": (grid.left, grid.right),
+            "limiter": {"faces": int(limited.sum()), "largest transfer held back": float(held.max(initial=0.0))},
+            "mass defect": float(np.abs(slices.masses.sum(axis=1) - 1.0).max()),
+            "min q": float((slices.masses / grid.widths).min()),
+        }
+
+
+class TableauSlices:
+    """Slices of a tableau at its saved times; at another time the last round is made once more."""
+
+    def __init__(self, rounds: Rounds, last: _Round) -> None:
+        self._rounds, self._last, self._times = rounds, last, rounds.times
+        self._tableau, self._fields = last.tableau, {name: last.tableau.field(name) for name in NAMES}
+        self.masses, *limiter = last.tableau.masses()
+        self.limiter = (limiter[0], limiter[1])
+
+    def __call__(self, t: float) -> Slice:
+        """Slice at one time."""
+        found = np.flatnonzero(self._times == t)
+        if found.size:
+            k = int(found[0])
+            return Slice(
+                self._tableau.grid, t, self.masses[k], lambda name: self._apart_from_jumps(self._fields[name].row(k))
+            )
+        tableau = self._rounds.again(self._last, t)
+        return Slice(
+            tableau.grid, t, tableau.masses()[0][0], lambda name: self._apart_from_jumps(tableau.field(name).row(0))
+        )
+
+    def _apart_from_jumps(self, field: Field) -> Field:
+        """The field with the error of a value from the other side where g jumps within a few cells."""
+        grid, space = self._tableau.grid, field.errors["space"].copy()
+        for place in grid.place(self._rounds.jumps):
+            near = slice(max(int(place) - _NEAR_JUMP, 0), int(place) + _NEAR_JUMP + 2)
+            space[near] += np.ptp(field.value[near])
+        return Field(field.value, field.errors | {"space": space})

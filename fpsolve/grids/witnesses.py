@@ -1,0 +1,212 @@
+"""A high-order solution and its witnesses: the same problem with fewer cells, with half the steps, on a wider domain.
+
+Errors are read off differences of fields. With coarser cells by RATIO and order p, the error that is left is
+1/(RATIO^p - 1) of the difference; where differences have been seen to shrink more slowly, that is believed instead. The
+witness of time takes every step in two halves: what changes is the error of whole steps, whatever its order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d
+
+from fpsolve.grids.extrapolation import POINTS, interpolate, interpolate_log, refine_once
+from fpsolve.grids.march import March
+from fpsolve.grids.slices import CAUSES, Field, Slice
+
+RATIO = 1.5  # of cells, between a solve and its coarse witness
+TIME_SAFETY = 3.0  # halves leave some of the error of whole steps
+SPACE_SAFETY = 3.0
+_WINDOW = 3  # faces over which the largest difference counts: differences change sign
+FIRM = 1e-13  # of the largest density in y: below is rounding, of either sign, and has no logarithm
+_EMPTY = 1e-300
+_THIN = 1e-8  # of the largest density
+_LOWEST = -650.0  # logarithm of the smallest density that is shown, relative to the largest
+_EPS = 2.3e-16
+EXACT_CELLS = 1e-14  # relative accuracy of the masses of cells
+_NODES_IN_TIME = 50.0  # amplification of rounding by the derivative in time, times the step
+_AMPLIFIED = 135.0  # rounding, by the weights of the extrapolation in time
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Fields of one march at its faces: q, log q, score, F and 1 - F; what was absorbed; flux through the ends."""
+
+    density: np.ndarray
+    logpdf: np.ndarray
+    score: np.ndarray
+    below: np.ndarray
+    above: np.ndarray
+    absorbed: tuple[float, float]
+    end_fluxes: tuple[float, float]
+
+
+def profile(march: March, t: float) -> Profile:
+    """Fields at time `t`, from the cell masses alone."""
+    masses, stencils = march.masses(t), march.stencils
+    value, slope = (stencils.at_faces(masses, w) for w in (stencils.value, stencils.slope))
+    density = march.dx * value
+    firm = value > FIRM * value.max()
+    logs = _continued(np.log(np.maximum(value, _EMPTY)), firm)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = np.where(firm, slope / value, np.gradient(logs) / march.grid.step)
+    score, logs = march.dx * score + march.dxx / march.dx, logs + np.log(march.dx)
+    gone = march.absorbed(t)
+    below = gone[0] + np.concatenate([[0.0], np.cumsum(masses)])
+    above = gone[1] + np.concatenate([np.cumsum(masses[::-1])[::-1], [0.0]])
+    return Profile(density, logs, score, below, above, gone, march.end_fluxes(masses, t))
+
+
+def _continued(logs: np.ndarray, firm: np.ndarray) -> np.ndarray:
+    """Logarithms with those that are not firm replaced: by parabolas in the tails, by straight lines between."""
+    at = np.flatnonzero(firm)
+    if at.size < 3:
+        return np.maximum(logs, logs.max() + np.log(FIRM))
+    filled = np.interp(np.arange(logs.size), at, logs[at])
+    for end, nodes in ((np.arange(at[0])[::-1], at[:3]), (np.arange(at[-1] + 1, logs.size), at[:-4:-1])):
+        first, second = logs[nodes[0]] - logs[nodes[1]], logs[nodes[1]] - logs[nodes[2]]
+        steps = np.arange(1.0, end.size + 1.0)
+        bend = min(first - second, 0.0)
+        filled[end] = logs[nodes[0]] + first * steps + bend * steps * (steps + 1.0) / 2.0
+    return np.maximum(filled, logs.max() + _LOWEST)
+
+
+def velocity(march: March, t: float, found: Profile) -> np.ndarray:
+    """J/q at the faces, J = -∂t F summed from the nearer end, and the flux through that end."""
+    rates = march.rates(t)
+    from_left = found.end_fluxes[0] - np.concatenate([[0.0], np.cumsum(rates)])
+    from_right = found.end_fluxes[1] + np.concatenate([np.cumsum(rates[::-1])[::-1], [0.0]])
+    flux = np.where(found.below < found.above, from_left, from_right)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result = flux / found.density
+    return np.where(np.isfinite(result), result, 0.0)
+
+
+def density_at(march: March, found: Profile, x: np.ndarray) -> np.ndarray:
+    """Density at points, by way of its logarithm except next to an end where it vanishes."""
+    grid = march.grid
+    values = np.exp(interpolate_log(grid, found.logpdf, x))
+    places = grid.place(x)
+    for absorbs, end in zip(march.setting.absorbing, (0.0, float(grid.cells)), strict=True):
+        near = np.abs(places - end) < POINTS
+        if absorbs and near.any():
+            values[near] = interpolate(grid, found.density, x[near])
+    return values
+
+
+@dataclass(frozen=True)
+class Witnesses:
+    """`fine`, and what it is compared with; `cut` cells of `wide` on each side are not common with `coarse`.
+
+    `space_share` is the part of the difference to `coarse` that is left as the error of `fine`; `initial` the relative
+    error of the initial cell masses, `outside` the initial mass beyond the ends.
+    """
+
+    fine: March
+    coarse: March
+    halved: March
+    wide: March | None
+    cut: tuple[int, int]
+    space_share: float
+    outside: float
+
+    def slice(self, t: float) -> Slice:
+        """Solution at one time."""
+        profiles = {name: profile(march, t) for name, march in self._marches().items()}
+        fine = self.fine
+
+        def compute(name: str) -> Field:
+            return self._field(name, t, profiles)
+
+        return Slice(fine.grid, t, fine.masses(t), compute, profiles["fine"].absorbed)
+
+    def _marches(self) -> dict[str, March]:
+        marches = {"fine": self.fine, "coarse": self.coarse, "halved": self.halved}
+        return marches | ({} if self.wide is None else {"wide": self.wide})
+
+    def _values(self, name: str, t: float, profiles: dict[str, Profile]) -> dict[str, np.ndarray]:
+        if name == "velocity":
+            return {key: velocity(march, t, profiles[key]) for key, march in self._marches().items()}
+        if name == "cdf":
+            return {key: np.where(p.below < p.above, p.below, 1.0 - p.above) for key, p in profiles.items()}
+        return {key: getattr(p, "density" if name == "logpdf" else name) for key, p in profiles.items()}
+
+    def _field(self, name: str, t: float, profiles: dict[str, Profile]) -> Field:
+        values = self._values(name, t, profiles)
+        grid, fine = self.coarse.grid, profiles["fine"]
+        places = grid.place(self.fine.grid.faces)
+        value = values["fine"]
+        on_coarse = interpolate(self.fine.grid, value, grid.faces)
+        if name == "logpdf":  # on the logarithm where it is smooth, so that tails are compared with tails
+            on_coarse = density_at(self.fine, fine, grid.faces)
+
+        def spread(difference: np.ndarray) -> np.ndarray:
+            widest = maximum_filter1d(np.abs(difference), _WINDOW, mode="nearest")
+            return np.interp(places, np.arange(widest.size), widest)
+
+        between = self._between_faces(value)
+        if name == "logpdf":
+            between = np.where(self._vanishes_near(), between, self._between_faces(fine.logpdf) * fine.density)
+        space = self.space_share * spread(on_coarse - values["coarse"]) + np.abs(between)
+        time = TIME_SAFETY * spread(values["halved"] - values["coarse"])
+        domain = np.zeros_like(value)
+        if self.wide is not None:
+            left, right = self.cut
+            common = values["wide"][left : values["wide"].size - right]
+            domain = 2.0 * spread(common - values["coarse"])
+        errors = {
+            "space": space,
+            "time": time,
+            "domain": domain + self._missing(name, fine),
+            "initial": np.full_like(value, EXACT_CELLS * np.abs(value).max()),
+            "rounding": self._rounding(name, t, fine),
+        }
+        if name == "score":
+            errors["space"] = space + self._of_quotients(t, profiles)
+        return self._as_log(fine, errors) if name == "logpdf" else Field(value, errors)
+
+    def _of_quotients(self, t: float, profiles: dict[str, Profile]) -> np.ndarray:
+        """Error of a score where q is so small that differences of quotients say nothing: that of q over a cell."""
+        fine = profiles["fine"]
+        relative = np.expm1(np.minimum(self._field("logpdf", t, profiles).total, 300.0))
+        thin = fine.density < _THIN * fine.density.max()
+        return np.where(thin, 0.5 * relative * self.fine.dx / self.fine.grid.step, 0.0)
+
+    def _vanishes_near(self) -> np.ndarray:
+        """Which faces are next to an end at which q vanishes, and with it the use of logarithms."""
+        faces, (left, right) = np.arange(self.fine.grid.cells + 1), self.fine.setting.absorbing
+        return (left & (faces < POINTS)) | (right & (faces > faces[-1] - POINTS))
+
+    @staticmethod
+    def _between_faces(value: np.ndarray) -> np.ndarray:
+        """How far polynomials of degree seven and nine disagree in the middle of the cells next to each face."""
+        apart = np.abs(refine_once(value[None], 10) - refine_once(value[None], 8))[0, 1::2]
+        return np.maximum(np.append(apart[:1], apart), np.append(apart, apart[-1:]))
+
+    def _missing(self, name: str, fine: Profile) -> np.ndarray:
+        """What the initial mass beyond the ends could have changed."""
+        if name == "logpdf":
+            return self.outside * fine.density.max() * np.ones_like(fine.density)
+        return np.full_like(fine.density, self.outside if name == "cdf" else 0.0)
+
+    def _rounding(self, name: str, t: float, fine: Profile) -> np.ndarray:
+        """Rounding of the steps, of quotients by q, and of differences in time."""
+        relative = _EPS * _AMPLIFIED * (1.0 + 0.1 * self.fine.steps)
+        if name == "cdf":
+            return np.full_like(fine.density, relative)
+        noise = relative * fine.density.max()
+        if name == "logpdf":
+            return np.full_like(fine.density, noise)
+        density = np.exp(fine.logpdf)
+        if name == "score":
+            return noise / density * self.fine.dx / self.fine.grid.step
+        return relative * _NODES_IN_TIME / self.fine.step_around(t) / density
+
+    def _as_log(self, fine: Profile, errors: dict[str, np.ndarray]) -> Field:
+        """Errors of log q: log(1 + total/q), shared among the causes."""
+        density, total = np.exp(fine.logpdf), sum(errors.values())
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            relative = np.log1p(np.minimum(total / density, 1e260)) / total
+        return Field(fine.logpdf, {c: np.where(total > 0.0, errors[c] * relative, 0.0) for c in CAUSES})

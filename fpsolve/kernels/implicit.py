@@ -1,0 +1,322 @@
+"""High order in time: eight implicit Euler runs side by side, extrapolated to step zero, on a banded system.
+
+One step of length H takes COUNTS[lane] implicit Euler substeps in each lane, with the matrix at the end of each
+substep. The error of implicit Euler has an expansion in powers of the substep, so that the polynomial through the
+eight results, taken at zero, has order 8; without the first lane it has order 7, and the difference is the estimate of
+the local error (Deuflhard 1985). Every lane damps the fastest modes, and so does the limit (L-stable, A(89°)). The
+counts keep the weights small: they amplify rounding 135 times, those of 1..8 substeps 3400 times.
+
+Unknowns are masses u of n equal cells of the coordinate y; face i lies left of cell i. The flux there is
+J_i = velocity_i Σ value[i, m] u_{i-4+m} - spread_i Σ slope[i, m] u_{i-4+m}, m = 0..7, and du_i/dt = J_i - J_{i+1}.
+
+Cost per cell and step, coefficients without t: one elimination in eight lanes and sixteen substitutions, whose lanes
+fill the vector units (benchmarks/grids.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fpsolve.kernels.coefficients import OK, call_coefficient
+from fpsolve.kernels.compile import kernel
+
+LANES = 8
+REACH = 4  # cells on each side that a row reaches
+NOT_FINITE, TOO_MANY, STEP_VANISHED = 2, 3, 4
+
+_FAST = {"contract"}  # fused products change the last bit only
+
+
+COUNTS = np.array([1, 2, 3, 4, 6, 8, 12, 16])
+# when substeps end, in units of the step: many lanes meet at the same times
+FRACTIONS = np.unique(np.round(np.concatenate([np.arange(1.0, c + 1.0) / c for c in COUNTS]), 12))
+_ENDS = np.minimum(np.arange(1.0, COUNTS[-1] + 1.0)[:, None] / COUNTS, 1.0)
+MEETING = np.searchsorted(FRACTIONS, np.round(_ENDS, 12))  # (substep, lane) -> index in FRACTIONS
+
+
+def _weights_at_zero(first: int) -> np.ndarray:
+    """Weights of lanes first..7 in the polynomial through their results, taken at substep zero."""
+    steps = 1.0 / COUNTS[first:]
+    weights = np.zeros(LANES)
+    for k, s in enumerate(steps):
+        others = np.delete(steps, k)
+        weights[first + k] = np.prod(others / (others - s))
+    return weights
+
+
+BEST = _weights_at_zero(0)
+GAP = BEST - _weights_at_zero(1)
+
+
+@kernel(fastmath=_FAST)
+def factorise(velocity, spread, value, slope, substep, low, up, pivot):  # type: ignore[no-untyped-def]
+    """Triangular factors of I - substep A in each lane; velocity and spread are (n + 1, LANES)."""
+    n = velocity.shape[0] - 1
+    row = np.empty((2 * REACH + 1, LANES))
+    for i in range(n):
+        for lane in range(LANES):
+            row[0, lane] = -substep[lane] * (velocity[i, lane] * value[i, 0] - spread[i, lane] * slope[i, 0])
+        for m in range(1, 2 * REACH):
+            for lane in range(LANES):
+                row[m, lane] = substep[lane] * (
+                    velocity[i + 1, lane] * value[i + 1, m - 1]
+                    - spread[i + 1, lane] * slope[i + 1, m - 1]
+                    - velocity[i, lane] * value[i, m]
+                    + spread[i, lane] * slope[i, m]
+                )
+        for lane in range(LANES):
+            row[8, lane] = substep[lane] * (
+                velocity[i + 1, lane] * value[i + 1, 7] - spread[i + 1, lane] * slope[i + 1, 7]
+            )
+            row[4, lane] += 1.0
+        for k in range(REACH):
+            for lane in range(LANES):
+                share = row[k, lane] * pivot[i + k, lane]
+                low[i, k, lane] = share
+                row[k + 1, lane] -= share * up[i + k, 0, lane]
+                row[k + 2, lane] -= share * up[i + k, 1, lane]
+                row[k + 3, lane] -= share * up[i + k, 2, lane]
+                row[k + 4, lane] -= share * up[i + k, 3, lane]
+        for lane in range(LANES):
+            pivot[i + REACH, lane] = 1.0 / row[REACH, lane]
+        for k in range(REACH):
+            for lane in range(LANES):
+                up[i + REACH, k, lane] = row[REACH + 1 + k, lane]
+
+
+@kernel(fastmath=_FAST)
+def substitute(u, low, up, pivot):  # type: ignore[no-untyped-def]
+    """Solve in every lane; u is (n + 2 REACH, LANES) with zeros in the first and last REACH rows."""
+    n = u.shape[0] - 2 * REACH
+    for i in range(n):
+        for lane in range(LANES):
+            u[i + 4, lane] -= (
+                low[i, 0, lane] * u[i, lane]
+                + low[i, 1, lane] * u[i + 1, lane]
+                + low[i, 2, lane] * u[i + 2, lane]
+                + low[i, 3, lane] * u[i + 3, lane]
+            )
+    for back in range(n):
+        i = n - 1 - back
+        for lane in range(LANES):
+            u[i + 4, lane] = (
+                u[i + 4, lane]
+                - up[i + 4, 0, lane] * u[i + 5, lane]
+                - up[i + 4, 1, lane] * u[i + 6, lane]
+                - up[i + 4, 2, lane] * u[i + 7, lane]
+                - up[i + 4, 3, lane] * u[i + 8, lane]
+            ) * pivot[i + 4, lane]
+
+
+@kernel(fastmath=_FAST)
+def factorise_ring(velocity, spread, value, slope, substep, place, low, up, pivot):  # type: ignore[no-untyped-def]
+    """As `factorise` on a ring: cells from both ends alternate, so that neighbours are at most 2 REACH apart."""
+    n = velocity.shape[0] - 1
+    reach = 2 * REACH
+    row = np.empty((2 * reach + 1, LANES))
+    cell = np.empty(n, np.int64)
+    for i in range(n):
+        cell[place[i] - reach] = i
+    for r in range(n):
+        i = cell[r]
+        row[:] = 0.0
+        for m in range(2 * REACH + 1):
+            at = place[(i - REACH + m) % n] - r
+            for lane in range(LANES):
+                out, into = 0.0, 0.0
+                if m > 0:
+                    out = velocity[i + 1, lane] * value[i + 1, m - 1] - spread[i + 1, lane] * slope[i + 1, m - 1]
+                if m < 2 * REACH:
+                    into = velocity[i, lane] * value[i, m] - spread[i, lane] * slope[i, m]
+                row[at, lane] += substep[lane] * (out - into)
+        row[reach] += 1.0
+        for k in range(reach):
+            for lane in range(LANES):
+                share = row[k, lane] * pivot[r + k, lane]
+                low[r, k, lane] = share
+                for m in range(reach):
+                    row[k + 1 + m, lane] -= share * up[r + k, m, lane]
+        for lane in range(LANES):
+            pivot[r + reach, lane] = 1.0 / row[reach, lane]
+        for k in range(reach):
+            for lane in range(LANES):
+                up[r + reach, k, lane] = row[reach + 1 + k, lane]
+
+
+@kernel(fastmath=_FAST)
+def substitute_ring(u, low, up, pivot):  # type: ignore[no-untyped-def]
+    """Solve in every lane; u is (n + 4 REACH, LANES) in the order of `factorise_ring`."""
+    reach = 2 * REACH
+    n = u.shape[0] - 2 * reach
+    for i in range(n):
+        for k in range(reach):
+            for lane in range(LANES):
+                u[i + reach, lane] -= low[i, k, lane] * u[i + k, lane]
+    for back in range(n):
+        i = n - 1 - back
+        for k in range(reach):
+            for lane in range(LANES):
+                u[i + reach, lane] -= up[i + reach, k, lane] * u[i + reach + 1 + k, lane]
+        for lane in range(LANES):
+            u[i + reach, lane] *= pivot[i + reach, lane]
+
+
+def places(cells: int, ring: bool) -> np.ndarray:
+    """Row of each cell in the lanes."""
+    if not ring:
+        return np.arange(cells) + REACH
+    index = np.arange(cells)
+    return np.where(index < (cells + 1) // 2, 2 * index, 2 * (cells - 1 - index) + 1) + 2 * REACH
+
+
+@kernel
+def fill_fluxes(lattice, geometry, ends, t, drift, noise, flux_velocity, flux_spread):  # type: ignore[no-untyped-def]
+    """Coefficients of the flux at all faces in the coordinate y, from f and g at the faces and REACH beyond each end.
+
+    lattice is (x (n + 9,), derivative (n + 1, 9)): ∂y g² at face i is Σ derivative[i, m] g²(x_{start + m}), with the
+    window centred on the face except where `x` ends. geometry is (∂x y, ∂xx y) at the faces. With J = f q - ½ ∂x(g² q)
+    and q = ∂x y Q: J = [(f - ½ ∂x g²) ∂x y - ½ g² ∂xx y] Q - ½ g² (∂x y)² ∂y Q. A closed end has none.
+    """
+    x, first, derivative = lattice
+    dx, dxx = geometry
+    n = flux_velocity.size - 1
+    f, g2 = np.empty(x.size), np.empty(x.size)
+    status = call_coefficient(drift[0], x, x.size, t, drift[1], f)
+    if status == OK:
+        status = call_coefficient(noise[0], x, x.size, t, noise[1], g2)
+    if status != OK:
+        return status
+    for j in range(x.size):
+        g2[j] *= g2[j]
+    offset = first[n + 1]  # index in x of face 0
+    for i in range(n + 1):
+        rise = 0.0
+        for m in range(9):
+            rise += derivative[i, m] * g2[first[i] + m]
+        here = g2[i + offset]
+        flux_velocity[i] = (f[i + offset] - 0.5 * dx[i] * rise) * dx[i] - 0.5 * here * dxx[i]
+        flux_spread[i] = 0.5 * here * dx[i] * dx[i]
+        if not np.isfinite(flux_velocity[i] + flux_spread[i]):
+            return NOT_FINITE
+    if ends[0]:
+        flux_velocity[0] = flux_spread[0] = 0.0
+    if ends[1]:
+        flux_velocity[n] = flux_spread[n] = 0.0
+    return OK
+
+
+@kernel
+def extrapolated_step(u, t, length, problem, moves, work, fresh, result, gap):  # type: ignore[no-untyped-def]
+    """One step of `length` from u (n,) at t into `result`, and the difference of orders 8 and 7 into `gap`.
+
+    `fresh` says whether the coefficients (if they do not move) must still be put into the lanes.
+    """
+    lattice, geometry, ends, drift, noise, value, slope = problem
+    velocity, spread, low, up, pivot, lanes, place, ring = work
+    n = u.size
+    rows = FRACTIONS.size if moves else 1
+    velocities, spreads = np.empty((rows, n + 1)), np.empty((rows, n + 1))
+    for k in range(rows):
+        if moves or fresh:
+            at = t + length if k == rows - 1 else t + length * FRACTIONS[k]
+            status = fill_fluxes(lattice, geometry, ends, at, drift, noise, velocities[k], spreads[k])
+            if status != OK:
+                return status
+    substep = length / COUNTS
+    lanes[:] = 0.0
+    for i in range(n):
+        lanes[place[i], :] = u[i]
+    result[:] = 0.0
+    gap[:] = 0.0
+    lane_done = 0
+    for s in range(COUNTS[-1]):
+        if moves or (s == 0 and fresh):
+            for lane in range(LANES):
+                k = MEETING[s, lane] if moves else 0
+                for i in range(n + 1):
+                    velocity[i, lane], spread[i, lane] = velocities[k, i], spreads[k, i]
+        if moves or s == 0:
+            if ring:
+                factorise_ring(velocity, spread, value, slope, substep, place, low, up, pivot)
+            else:
+                factorise(velocity, spread, value, slope, substep, low, up, pivot)
+        if ring:
+            substitute_ring(lanes, low, up, pivot)
+        else:
+            substitute(lanes, low, up, pivot)
+        if s + 1 == COUNTS[lane_done]:
+            for i in range(n):
+                # increments are summed: they are small, and so is their rounding
+                change = lanes[place[i], lane_done] - u[i]
+                result[i] += BEST[lane_done] * change
+                gap[i] += GAP[lane_done] * change
+            lane_done += 1
+    for i in range(n):
+        result[i] += u[i]
+    return OK
+
+
+def workspace(cells: int, ring: bool) -> tuple:
+    """Arrays that the steps write to, where cells stand in the lanes, and whether they form a ring."""
+    reach = 2 * REACH if ring else REACH
+    return (
+        np.zeros((cells + 1, LANES)),
+        np.zeros((cells + 1, LANES)),
+        np.zeros((cells, reach, LANES)),
+        np.zeros((cells + reach, reach, LANES)),
+        np.zeros((cells + reach, LANES)),
+        np.zeros((cells + 2 * reach, LANES)),
+        places(cells, ring),
+        ring,
+    )
+
+
+@kernel
+def relative_size(gap, result, density):  # type: ignore[no-untyped-def]
+    """Largest |gap| in units of the largest density."""
+    worst, top = 0.0, 0.0
+    for i in range(gap.size):
+        worst = max(worst, abs(gap[i]) * density[i])
+        top = max(top, abs(result[i]) * density[i])
+    return worst / top if np.isfinite(worst) and top > 0.0 else np.inf
+
+
+@kernel
+def march(u, times, target, tol, step, density, problem, moves, work, states, at, errors):  # type: ignore[no-untyped-def]
+    """Adaptive steps from times[0] to times[1], each with a local error of q below `tol` of its maximum.
+
+    `density` turns masses into densities. Step ends go into states (S, n), at (S,), errors (S,). Returns (status,
+    steps taken, next step, steps refused); TOO_MANY when the arrays are full, before the end.
+    """
+    t, end = times
+    n = u.size
+    result, gap = np.empty(n), np.empty(n)
+    taken, refused, fresh = 0, 0, True
+    shortest = 1e-14 * max(abs(end), abs(t), end - t)
+    while t < end:
+        if taken == at.size:
+            return TOO_MANY, taken, step, refused
+        length, last = step, False
+        if t + 1.0001 * step >= end:
+            length, last = end - t, True
+        elif t + 2.0 * step > end:
+            length = 0.5 * (end - t)
+        status = extrapolated_step(u, t, length, problem, moves, work, fresh, result, gap)
+        if status != OK:
+            return status, taken, step, refused
+        fresh = False
+        error = relative_size(gap, result, density)
+        factor = 0.9 * (target / max(error, 1e-300)) ** (1.0 / LANES) if error > 0.0 else 4.0
+        if error > tol:
+            refused += 1
+            step = length * min(0.7, max(0.1, factor))
+            if step < shortest:
+                return STEP_VANISHED, taken, step, refused
+            continue
+        t = end if last else t + length
+        u[:] = result
+        states[taken] = result
+        at[taken], errors[taken] = t, error
+        taken += 1
+        step = max(length, step if last else 0.0) * min(8.0, max(0.3, factor))
+    return OK, taken, step, refused
