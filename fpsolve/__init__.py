@@ -13,6 +13,8 @@ from fpsolve.errors import (
     UnknownName,
 )
 from fpsolve.grids.fokker_planck import solve_fokker_planck
+from fpsolve.grids.liouville import solve_liouville
+from fpsolve.grids.storage import load
 from fpsolve.particles.ensemble import Ensemble
 from fpsolve.particles.flow import flow_map
 from fpsolve.particles.simulate import simulate
@@ -22,6 +24,7 @@ from fpsolve.paths.evolution import Evolution, path
 from fpsolve.problem import maps
 from fpsolve.problem.density import Density, Unnormalized
 from fpsolve.problem.estimate import Estimate, exact
+from fpsolve.problem.gamma import GammaMixture
 from fpsolve.problem.grid import Grid
 from fpsolve.problem.maps import Pushforward
 from fpsolve.problem.mixtures import KDE, Empirical, GaussianMixture, LaplaceMixture, Normal, PointMass
@@ -49,6 +52,7 @@ __all__ = [
     "Estimate",
     "Evolution",
     "FpsolveError",
+    "GammaMixture",
     "GaussianMixture",
     "Grid",
     "InputError",
@@ -73,10 +77,12 @@ __all__ = [
     "exact",
     "exact_evolution",
     "flow_map",
+    "load",
     "maps",
     "path",
     "processes",
     "schedules",
     "simulate",
     "solve_fokker_planck",
+    "solve_liouville",
 ]

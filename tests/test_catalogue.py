@@ -14,7 +14,16 @@ from fpsolve.verdict.verdict import CONFIRMED, Verdict
 
 ORDER = (
     "fp-strong-weak",
+    "fp-flux-boundary",
+    "fp-backward-duality",
+    "fp-linear-kernel-ck",
+    "fp-moment-odes",
     "fp-ito-stratonovich",
+    "fp-change-of-variables",
+    "fp-stationary-density",
+    "fp-reversibility-spectrum",
+    "fp-cir-kernel",
+    "lv-characteristics",
     "lv-drift-from-cdf",
     "rev-anderson",
     "rev-joint-law",
@@ -23,6 +32,11 @@ ORDER = (
     "pf-likelihood",
     "sm-tweedie",
     "sm-esm-dsm",
+    "info-entropy-rate",
+    "info-kl-rate",
+    "info-fisher-decay",
+    "info-entropy-production",
+    "int-fp-scheme",
 )
 BLIND = 1e-8  # a discrepancy of rounding and quadrature alone
 FACTOR = 1.5  # of a measured size, in either direction

@@ -1,18 +1,23 @@
 """The protocol of paths of densities, on a path that a user gives by its log-density."""
 
+import importlib
 import math
+import subprocess
+import sys
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fpsolve as fps
+from fpsolve import __version__
 from fpsolve.errors import CoefficientError, DensityError, InputError, UnknownName
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.mixtures import Normal
+from fpsolve.problem.streams import as_stream
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 X = np.linspace(-2.0, 2.0, 9)
@@ -131,6 +136,142 @@ def test_given_cdf_must_be_one() -> None:
         fps.path(log_moving, t_span=(0, 2), cdf=lambda x: np.zeros(2))
 
 
+# --- both tails -------------------------------------------------------------------------------------------------------
+
+OU = fps.processes.ou(1.0, 2**0.5)
+MIX = fps.GaussianMixture([0.3, 0.7], [-2.0, 1.0], [0.4, 0.6])
+POSITIVE = fps.Pushforward(Normal(0.0, 0.3), fps.maps.Exp())
+EXACT = fps.exact_evolution(OU, MIX, (0, 1))
+
+
+@pytest.fixture(scope="module")
+def solved() -> Any:
+    return fps.solve_fokker_planck(OU, MIX, (0, 1), rtol=1e-9, t_eval=[0.2, 0.6, 1.0])
+
+
+EVOLUTIONS = {
+    "closed form": lambda: EXACT,
+    "mapped": lambda: fps.exact_evolution(fps.processes.gbm(), POSITIVE, (0, 1)),
+    "point mass": lambda: fps.exact_evolution(OU, fps.PointMass(0.3), (0, 1)),
+    "path": lambda: MOVING,
+    "path with cdf": lambda: fps.path(log_moving, t_span=(0, 2), cdf=lambda x, t: KNOWN.cdf(x, t)),
+    "high order": lambda: fps.solve_fokker_planck(OU, MIX, (0, 1), rtol=1e-7),
+    "robust": lambda: fps.solve_fokker_planck(OU, MIX, (0, 1), rtol=1e-3, scheme="robust"),
+    "characteristics": lambda: fps.solve_liouville(fps.ODE(lambda x: -x), MIX, (0, 1)),
+    "finite volumes": lambda: fps.solve_liouville(fps.ODE(lambda x: -x), MIX, (0, 1), scheme="finite-volume"),
+}
+
+
+@pytest.mark.parametrize("kind", EVOLUTIONS)
+def test_two_tails_of_every_evolution(kind: str) -> None:
+    q = EVOLUTIONS[kind]()
+    p = np.array([1e-8, 1e-3, 0.2, 0.5, 0.8, 0.999])
+    for t in (0.3, 1.0):
+        x, y = q.ppf(p, t), q.isf(p, t)
+        assert np.allclose(q.cdf(x, t), p, rtol=1e-9, atol=0)
+        assert np.allclose(q.sf(y, t), p, rtol=1e-9, atol=0)
+        assert np.allclose(q.cdf(x, t) + q.sf(x, t), 1.0, atol=1e-9)
+        assert (np.diff(y) < 0).all()
+        assert np.shape(q.sf(np.zeros((2, 3)) + 0.5, t)) == (2, 3)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EVOLUTIONS if kind != "point mass"])
+def test_survival_function_with_its_error(kind: str) -> None:
+    q = EVOLUTIONS[kind]()
+    x = q.ppf(np.array([0.01, 0.3, 0.9]), 0.4)
+    value, error = q.with_error("sf", x, 0.4)
+    assert np.allclose(value, q.sf(x, 0.4), atol=1e-12)
+    assert (error < 1e-2).all()
+
+
+def test_right_tail_of_a_path_keeps_its_digits() -> None:
+    for q in (MOVING, EVOLUTIONS["path with cdf"](), KNOWN):
+        x = math.sin(0.5) + spread(0.5) * np.array([2.0, 6.0, 11.0])
+        assert np.allclose(q.sf(x, 0.5), KNOWN.at(0.5).sf(x), rtol=1e-9, atol=0)
+        assert np.allclose(q.isf(q.sf(x, 0.5), 0.5), x, rtol=1e-9)
+
+
+def test_tails_of_a_grid_solution_versus_closed_form(solved: Any) -> None:
+    for t in (0.2, 0.73):
+        x, y = EXACT.ppf(1e-8, t), EXACT.isf(1e-8, t)
+        assert math.isclose(solved.cdf(x, t), 1e-8, rel_tol=1e-3)
+        assert math.isclose(solved.sf(y, t), 1e-8, rel_tol=1e-3)
+
+
+def test_entropy_and_fisher_versus_closed_form(solved: Any) -> None:
+    for t in (0.0, 0.1, 0.6, 0.93):
+        assert math.isclose(solved.entropy(t), EXACT.entropy(t), abs_tol=1e-8)
+        assert math.isclose(solved.fisher(t), EXACT.fisher(t), abs_tol=1e-8)
+
+
+@settings(max_examples=4)
+@given(st.floats(0.2, 2.0), st.floats(0.4, 1.5), st.floats(-2.0, 2.0), st.floats(0.3, 1.2), st.floats(0.05, 1.0))
+def test_entropy_and_fisher_of_mixtures(theta: float, sigma: float, mean: float, std: float, t: float) -> None:
+    p, law = fps.processes.ou(theta, sigma), fps.GaussianMixture([0.5, 0.5], [mean, 0.2], [std, 0.7])
+    truth = fps.exact_evolution(p, law, (0, 1))
+    q = fps.solve_fokker_planck(p, law, (0, 1), rtol=1e-9, t_eval=[1.0])
+    assert math.isclose(q.entropy(t), truth.entropy(t), abs_tol=1e-8)
+    assert math.isclose(q.fisher(t), truth.fisher(t), rel_tol=1e-8)
+
+
+# --- xarray -----------------------------------------------------------------------------------------------------------
+
+
+def test_dataset_of_a_closed_form() -> None:
+    data = EXACT.to_xarray(x=[-1.0, 0.0, 2.0], times=[0.25, 0.5])
+    assert dict(data.sizes) == {"t": 2, "x": 3}
+    names = {"pdf", "logpdf", "cdf", "sf", "score", "velocity"}
+    assert set(data) == names | {f"{name}_error" for name in names}
+    for name in names:
+        assert data[name].dims == ("t", "x")
+        assert np.array_equal(data[name].sel(t=0.5), getattr(EXACT, name)(np.array([-1.0, 0.0, 2.0]), 0.5))
+        assert {"units", "long_name"} <= set(data[name].attrs)
+        assert data[f"{name}_error"].max() < 1e-9
+    assert data["velocity"].attrs["units"] == "x/t"
+    assert data.attrs["message"] == EXACT.message
+    assert data.attrs["source"] in (f"fpsolve {__version__}", "fpsolve unknown")
+
+
+def test_dataset_of_a_grid_solution(solved: Any) -> None:
+    data = solved.to_xarray()
+    assert np.array_equal(data.x, solved.grid.faces)
+    assert np.array_equal(data.t, [0.2, 0.6, 1.0])
+    assert np.array_equal(data["score_error"][1], solved.with_error("score", solved.grid.faces, 0.6)[1])
+    assert "order-8" in data.attrs["stats"]
+
+
+def test_dataset_of_defaults_and_atoms() -> None:
+    data = fps.exact_evolution(OU, fps.PointMass(0.3), (0, 1)).to_xarray(x=np.linspace(-2, 2, 5))
+    assert dict(data.sizes) == {"t": 33, "x": 5}
+    assert np.isnan(data["pdf"][0]).all()
+    assert np.array_equal(data["cdf"][0], [0, 0, 0, 1, 1])
+    assert np.isfinite(data["velocity"][1:]).all()
+    moved = fps.solve_liouville(fps.ODE(lambda x: -x), fps.Empirical([1.0, 2.0]), (0, 1)).to_xarray(x=[0.0, 0.5])
+    assert np.isnan(moved["score"]).all()
+    assert np.array_equal(moved["cdf"][-1], [0.0, 0.5])
+    assert dict(MOVING.to_xarray(times=[0.5]).sizes) == {"t": 1, "x": 401}
+
+
+@pytest.mark.parametrize("x", [[1.0, 0.0], [[0.0, 1.0]], [0.0, np.inf], [0.0, 0.0]])
+def test_dataset_needs_increasing_points(x: Any) -> None:
+    with pytest.raises(InputError, match="x must be increasing finite points"):
+        EXACT.to_xarray(x=x, times=[0.5])
+
+
+def test_without_xarray_the_command_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    with pytest.raises(InputError, match=r"run: pip install 'fpsolve\[xarray\]'"):
+        EXACT.to_xarray()
+    with pytest.raises(ImportError):
+        importlib.import_module("xarray")
+
+
+def test_importing_fpsolve_imports_no_xarray() -> None:
+    code = "import sys, fpsolve; print('xarray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
@@ -173,6 +314,17 @@ def test_sample_is_of_the_law_and_reproducible() -> None:
     assert np.array_equal(x, MOVING.sample(n, 0.7, rng=3))
     assert not np.array_equal(x, MOVING.sample(n, 0.7, rng=4))
     assert MOVING.sample(5, 0.7, np.random.default_rng(0)).shape == (5,)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.123, 0.6])
+def test_samples_are_quantiles_of_uniform_draws(solved: Any, t: float) -> None:
+    x = solved.sample(500, t, rng=7)
+    draws = as_stream(7).generator("evolution").random(500)
+    if t > 0.0:  # at the start the initial law draws in its own way
+        assert np.allclose(solved.cdf(x, t), draws, rtol=1e-9, atol=1e-13)
+        assert np.array_equal(x, solved.ppf(draws, t))
+    assert np.array_equal(x, solved.sample(500, t, rng=7))
+    assert not np.array_equal(x, solved.sample(500, t, rng=8))
 
 
 def test_plot_draws_the_times_that_are_asked_for() -> None:

@@ -1,17 +1,35 @@
 """The catalogue: identities with their fixtures, routes and wrong siblings, by id."""
 
+from fpsolve.catalogue.change_of_variables import CHANGE_OF_VARIABLES
+from fpsolve.catalogue.dissipation import ENTROPY_PRODUCTION, FISHER_DECAY
+from fpsolve.catalogue.flux_and_duality import BACKWARD_DUALITY, FLUX_BOUNDARY
 from fpsolve.catalogue.fokker_planck import ITO_STRATONOVICH, STRONG_WEAK
 from fpsolve.catalogue.identity import Identity
-from fpsolve.catalogue.liouville import DRIFT_FROM_CDF
+from fpsolve.catalogue.information import ENTROPY_RATE, KL_RATE
+from fpsolve.catalogue.integrators import FP_SCHEME
+from fpsolve.catalogue.linear_and_moments import LINEAR_KERNEL, MOMENT_ODES
+from fpsolve.catalogue.liouville import CHARACTERISTICS, DRIFT_FROM_CDF
 from fpsolve.catalogue.probability_flow import LIKELIHOOD, MARGINAL_FAMILY, VELOCITY
 from fpsolve.catalogue.score_matching import ESM_DSM, TWEEDIE
+from fpsolve.catalogue.spectrum import REVERSIBILITY_SPECTRUM
+from fpsolve.catalogue.square_root import CIR_KERNEL
+from fpsolve.catalogue.stationary import STATIONARY_DENSITY
 from fpsolve.catalogue.time_reversal import ANDERSON, JOINT_LAW
 
 IDENTITIES: dict[str, Identity] = {
     identity.id: identity
     for identity in (
         STRONG_WEAK,
+        FLUX_BOUNDARY,
+        BACKWARD_DUALITY,
+        LINEAR_KERNEL,
+        MOMENT_ODES,
         ITO_STRATONOVICH,
+        CHANGE_OF_VARIABLES,
+        STATIONARY_DENSITY,
+        REVERSIBILITY_SPECTRUM,
+        CIR_KERNEL,
+        CHARACTERISTICS,
         DRIFT_FROM_CDF,
         ANDERSON,
         JOINT_LAW,
@@ -20,5 +38,10 @@ IDENTITIES: dict[str, Identity] = {
         LIKELIHOOD,
         TWEEDIE,
         ESM_DSM,
+        ENTROPY_RATE,
+        KL_RATE,
+        FISHER_DECAY,
+        ENTROPY_PRODUCTION,
+        FP_SCHEME,
     )
 }

@@ -6,7 +6,7 @@ The laws here are written down from the textbook, apart from `fpsolve.paths.clos
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -25,16 +25,17 @@ from fpsolve.verdict.decision import DETERMINISTIC_TOL
 
 # asymmetric on purpose, so that errors of sign and reflection show
 DATA = GaussianMixture([0.35, 0.65], [-1.6, 1.1], [0.35, 0.5])
+DATA_2 = GaussianMixture([0.6, 0.4], [-0.8, 1.4], [0.6, 0.45])
 T_SPAN = (0.0, 1.0)
 FIELD_TIMES = (0.1, 0.35, 0.65, 0.9)
-GRID_RTOL, SHARED_TOL = 1e-6, 5e-5
+GRID_RTOL, SHARED_TOL = 1e-8, 5e-5
 THETA, SIGMA, BETA_MIN = 0.8, 0.7, 0.1
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
 
 
 @dataclass(frozen=True, eq=False)
 class Fixture:
-    """A process X = L sinh(Y/L), or X = Y without a length, of a linear Y that starts from DATA.
+    """A process X = L sinh(Y/L), or X = Y without a length, of a linear Y that starts from `data`.
 
     `kernel(s, t)` is (Φ, N): Y_t given Y_s = y is Gaussian with mean Φ y and variance N. `rates(t)` is (a, b²) of
     dY = a Y dt + b dW.
@@ -44,6 +45,7 @@ class Fixture:
     kernel: Callable[[float, float], tuple[float, float]]
     rates: Callable[[float], tuple[float, float]]
     length: float | None = None
+    data: GaussianMixture = field(default_factory=lambda: DATA)
 
     @cached_property
     def _laws(self) -> dict[float, Law]:
@@ -56,7 +58,8 @@ class Fixture:
             if len(self._laws) > 4096:
                 self._laws.clear()
             factor, noise = self.kernel(0.0, t)
-            base = GaussianMixture(DATA.weights, factor * DATA.means, np.sqrt(factor**2 * DATA.stds**2 + noise))
+            data = self.data
+            base = GaussianMixture(data.weights, factor * data.means, np.sqrt(factor**2 * data.stds**2 + noise))
             self._laws[t] = base if self.length is None else Pushforward(base, Sinh(self.length))
         return self._laws[t]
 
@@ -87,9 +90,9 @@ class Fixture:
     def velocity(self, x: np.ndarray, t: float) -> np.ndarray:
         """Velocity of X: components of Y move with m' and stretch with σ'/σ, weighted by their share at Y."""
         (factor, noise), (a, b2) = self.kernel(0.0, t), self.rates(t)
-        variances, y = factor**2 * DATA.stds**2 + noise, self.inverse(x)[..., None]
-        apart = y - factor * DATA.means
-        logs = np.log(DATA.weights / np.sqrt(variances)) - 0.5 * apart**2 / variances
+        variances, y = factor**2 * self.data.stds**2 + noise, self.inverse(x)[..., None]
+        apart = y - factor * self.data.means
+        logs = np.log(self.data.weights / np.sqrt(variances)) - 0.5 * apart**2 / variances
         shares = np.exp(logs - logs.max(axis=-1, keepdims=True))
         v = (shares * (a * y + 0.5 * b2 * apart / variances)).sum(axis=-1) / shares.sum(axis=-1)
         return v if self.length is None else v * np.sqrt(1.0 + (x / self.length) ** 2)
@@ -99,9 +102,9 @@ class Fixture:
         bend = 0.0 if self.length is None else self.length**-2
         return SIGMA**2 * (1.0 + bend * x**2), 2.0 * SIGMA**2 * bend * x
 
-    def nodes(self, t: float, panels: int) -> tuple[np.ndarray, np.ndarray]:
-        """Gauss nodes and weights over all but 1e-15 of the mass at time t, panels equal in Y."""
-        left, right = self.inverse(self.law_at(t).quantile_span(1e-15))
+    def nodes(self, t: float, panels: int, tail: float = 1e-15) -> tuple[np.ndarray, np.ndarray]:
+        """Gauss nodes and weights over all but a mass `tail` on either side at time t, panels equal in Y."""
+        left, right = self.inverse(self.law_at(t).quantile_span(tail))
         edges = self.forward(np.linspace(float(left), float(right), panels + 1))
         half = 0.5 * np.diff(edges)[:, None]
         return (0.5 * (edges[1:] + edges[:-1])[:, None] + half * _NODES).ravel(), (half * _WEIGHTS).ravel()
@@ -154,6 +157,7 @@ SINH_25 = Fixture(processes.sinh_ou(THETA, SIGMA, 25.0), _ou_kernel, lambda t: (
 SINH_T = Fixture(
     processes.sinh_ou(THETA, rising_noise, 1.0), _rising_kernel, lambda t: (-THETA, rising_noise(t) ** 2), 1.0
 )
+OU_T = Fixture(processes.ou(THETA, rising_noise), _rising_kernel, lambda t: (-THETA, rising_noise(t) ** 2))
 VP8 = Fixture(processes.vp(BETA_MIN, 8.0), _vp_kernel(8.0), _vp_rates(8.0))
 VP20 = Fixture(processes.vp(BETA_MIN, 20.0), _vp_kernel(20.0), _vp_rates(20.0))
 
