@@ -73,8 +73,8 @@ def crowded(grid: Grid, places: np.ndarray, scouting: Scouting) -> Grid:
     length = _CROWDED * 0.5 * float(np.diff(scouting.cores, axis=1).min())
     return replace(
         grid,
-        stretch=(grid.stretch, *(length for _ in inner)),
-        centre=(grid.centre, *(float(x) for x in inner)),
+        stretch=(*(bend[0] for bend in grid.bends), *(length for _ in inner)),
+        centre=(*(bend[1] for bend in grid.bends), *(float(x) for x in inner)),
     )
 
 

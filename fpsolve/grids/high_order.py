@@ -15,6 +15,7 @@ from fpsolve.grids.slices import CAUSES, Solved
 from fpsolve.grids.start import inner_breaks, start_masses
 from fpsolve.grids.stencils import stencils
 from fpsolve.grids.witnesses import RATIO, SPACE_SAFETY, Witnesses, density_at, profile
+from fpsolve.kernels.implicit import REACH
 from fpsolve.problem.grid import Grid
 from fpsolve.problem.law import Law
 from fpsolve.problem.mixtures import Empirical
@@ -23,7 +24,7 @@ _AIM = 0.4  # part of the goal that space may use
 _TOLERANCE = 30.0  # local errors of the steps, in units of the goal: what is kept is of one order more
 _LEAST, _MOST = 1e-11, 1e-3  # tolerances of steps
 _FIRST_CELLS = 48
-_INITIAL_AIM = 2.0  # part of the goal that the reconstruction of the initial density may miss it by
+_INITIAL_AIM = 3.0  # part of the goal that the reconstruction of the initial density may miss it by
 _ROUNDS = 14
 _ORDER_REFLECTING, _ORDER_ABSORBING = 6, 4  # next to a wall, at most
 _ORDER_ROUGH = 1  # at a jump of a coefficient, in the width of its cells
@@ -57,11 +58,14 @@ class Refinement:
         else:
             self.grid = crowded(choose_grid(scouting, self.support, _FIRST_CELLS, walls), rough, scouting)
         self.order = _ORDER_ROUGH if rough.size else self._order_kept()
-        self.tol = float(np.clip(_TOLERANCE * goal, _LEAST, _MOST))
-        self.work = 0
+        self.tol = float(np.clip(_TOLERANCE * goal * min(1.0, goal / 1e-8) ** 0.25, _LEAST, _MOST))
+        self.work = self.evaluations = 0
+        self._started: dict[Grid, np.ndarray] = {}
 
     def _masses(self, grid: Grid) -> np.ndarray:
-        return start_masses(self.law, grid, self.support, self.setting.ring)
+        if grid not in self._started:
+            self._started[grid] = start_masses(self.law, grid, self.support, self.setting.ring)
+        return self._started[grid]
 
     def _order_kept(self) -> int:
         """Order of the scheme, lower where polynomials next to a wall have fewer points."""
@@ -77,6 +81,7 @@ class Refinement:
         """One march on `grid`."""
         march = March(self.setting, grid, self._masses(grid), tol)
         self.work += march.cell_steps
+        self.evaluations += march.evaluations
         return march
 
     def refine(self, progress: bool) -> Solved:
@@ -103,12 +108,22 @@ class Refinement:
             "steps refused": fine.refused,
             "rounds": rounds,
             "cell_steps": self.work * SUBSTEPS,
+            "evaluations": self.evaluations,
             "domain": (fine.grid.left, fine.grid.right),
+            "mass near the ends": self._mass_near_ends(fine),
             "mass": self._mass_budget(witnesses),
             "mass defect": abs(sum(self._mass_budget(witnesses).values()) - 1.0),
             "min q": lowest,
         }
         return Solved(fine.grid, witnesses.slice, errors, account, reason, stats)
+
+    def _mass_near_ends(self, fine: March) -> tuple[float, float]:
+        """Largest mass that a step ends with in the outermost cells of an artificial end."""
+        masses = np.abs(fine.states[1:])
+        near = masses[:, :REACH].sum(axis=1).max(), masses[:, -REACH:].sum(axis=1).max()
+        ends = (fine.grid.left, fine.grid.right)
+        real = [end == wall for end, wall in zip(ends, self.support, strict=True)]
+        return 0.0 if real[0] else float(near[0]), 0.0 if real[1] else float(near[1])
 
     def _mass_budget(self, witnesses: Witnesses) -> dict[str, float]:
         """Mass at the end: inside, and gone through each end by integrated fluxes."""
@@ -160,13 +175,13 @@ class Refinement:
             density = self.law.pdf(grid.faces)
             if not np.isfinite(density).all():
                 break
-            from_masses = self._reconstructed(grid)
-            missed = np.abs(from_masses - density)[4:-4].max() / density.max()
-            if missed <= max(_INITIAL_AIM * self.goal, 1e-12):
+            missed = np.abs(self._reconstructed(grid) - density)[4:-4].max() / density.max()
+            aim = max(_INITIAL_AIM * self.goal, 1e-12)
+            if missed <= aim:
                 break
             if cells > 1000:
                 return 200  # not smooth: nothing can be told from the start
-            cells = int(np.ceil(1.25 * cells))
+            cells = int(np.ceil(np.clip(1.05 * (missed / aim) ** (1.0 / self.setting.order), 1.1, 2.0) * cells))
         return cells
 
     def _reconstructed(self, grid: Grid) -> np.ndarray:
@@ -192,6 +207,7 @@ class Refinement:
         masses = self._masses(coarse.grid)
         halved = March(self.setting, coarse.grid, masses, self.tol, _with_middles(coarse.times))
         self.work += halved.cell_steps
+        self.evaluations += halved.evaluations
         beyond, *cut = wider(coarse.grid, self.support)
         wide = self.solve(beyond, self.tol) if any(cut) else None
         return Witnesses(fine, coarse, halved, wide, (cut[0], cut[1]), share, mass_outside(self.law, fine.grid))

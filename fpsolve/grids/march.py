@@ -13,6 +13,7 @@ from fpsolve.errors import BlowUp, CoefficientError
 from fpsolve.grids.stencils import Stencils, derivative_weights, stencils
 from fpsolve.kernels.coefficients import OK, RAISED, Block
 from fpsolve.kernels.implicit import (
+    FRACTIONS,
     LANES,
     REACH,
     STEP_VANISHED,
@@ -79,7 +80,6 @@ class March:
         self._density = self.dx_at_centres / h
         self._problem = self._assembled()
         self._work = workspace(grid.cells, setting.ring)
-        self.evaluations = 0
         self.refused = 0
         self._between: OrderedDict[float, np.ndarray] = OrderedDict()
         self._panels: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -99,6 +99,12 @@ class March:
     def steps(self) -> int:
         """Number of steps."""
         return self.times.size - 1
+
+    @property
+    def evaluations(self) -> int:
+        """Values of each coefficient that were asked for."""
+        times = FRACTIONS.size * (self.steps + self.refused) if self.setting.moves else 1
+        return times * self._problem[0][0].size
 
     @property
     def cell_steps(self) -> int:

@@ -24,6 +24,7 @@ BUDGET = 2e8  # cell-steps of one call, about 3 seconds
 _FIRST_CELLS, _FIRST_STEPS = 96, 32  # at the coarsest level of the first round
 _AIM = 0.35  # part of rtol that each of space and time may use
 _ROUNDS = 12
+_UNKNOWN = 50.0  # error of log q
 _NEAR_JUMP = 5  # cells next to a jump of g, and of q with it, between which polynomials mix both sides
 
 
@@ -208,15 +209,21 @@ class TableauSlices:
         if found.size:
             k = int(found[0])
             return Slice(
-                self._tableau.grid, t, self.masses[k], lambda name: self._apart_from_jumps(self._fields[name].row(k))
+                self._tableau.grid, t, self.masses[k], lambda name: self._shown(name, self._fields[name].row(k))
             )
         tableau = self._rounds.again(self._last, t)
         return Slice(
-            tableau.grid, t, tableau.masses()[0][0], lambda name: self._apart_from_jumps(tableau.field(name).row(0))
+            tableau.grid, t, tableau.masses()[0][0], lambda name: self._shown(name, tableau.field(name).row(0))
         )
 
-    def _apart_from_jumps(self, field: Field) -> Field:
-        """The field with the error of a value from the other side where g jumps within a few cells."""
+    def _shown(self, name: str, field: Field) -> Field:
+        """The field with the error of a value from the other side where g jumps within a few cells.
+
+        Errors of log q are cut off where nothing is known any more.
+        """
+        if name == "logpdf":
+            part = np.minimum(1.0, _UNKNOWN / np.maximum(field.total, 1e-300))
+            field = Field(field.value, {cause: part * error for cause, error in field.errors.items()})
         grid, space = self._tableau.grid, field.errors["space"].copy()
         for place in grid.place(self._rounds.jumps):
             near = slice(max(int(place) - _NEAR_JUMP, 0), int(place) + _NEAR_JUMP + 2)

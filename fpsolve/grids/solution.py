@@ -11,10 +11,11 @@ import numpy as np
 from fpsolve.errors import check_choice, check_points
 from fpsolve.grids.budgets import Budgets, ErrorBudget, trapezoid
 from fpsolve.grids.extrapolation import POINTS, interpolate, interpolate_log
+from fpsolve.grids.faced_law import FacedLaw
 from fpsolve.grids.slices import CAUSES, EXACT, NAMES, Field, Slice
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.grid import Grid
-from fpsolve.problem.law import Law, check_faces, pointwise
+from fpsolve.problem.law import Law, pointwise
 from fpsolve.problem.process import Process
 
 _TRUSTED = 1e-2  # relative error of q below which quotients of it are above their noise
@@ -245,7 +246,7 @@ class GridEvolution(Evolution):
         return self.slice(t).masses
 
 
-class GridLaw(Law):
+class GridLaw(FacedLaw):
     """Law of a GridEvolution at one time."""
 
     def __init__(self, evolution: GridEvolution, t: float) -> None:
@@ -283,16 +284,8 @@ class GridLaw(Law):
         value, rest = (np.maximum(interpolate(grid, part, inside), 0.0) for part in (side, other))
         return np.where(value <= 0.5, value, 1.0 - rest)
 
-    def _bracket(self, p: np.ndarray, upper: bool) -> tuple[np.ndarray, np.ndarray]:
-        faces, side = self._evolution.grid.faces, self._slice.above if upper else self._slice.below
-        at = faces.size - np.searchsorted(side[::-1], p) if upper else np.searchsorted(side, p)
-        return faces[np.clip(at - 2, 0, faces.size - 1)], faces[np.clip(at + 1, 0, faces.size - 1)]
-
-    def cell_masses(self, faces: Any) -> np.ndarray:
-        """Masses between increasing faces, relatively accurate in both tails."""
-        cuts = check_faces(faces)
-        low, high = self.cdf(cuts), self.sf(cuts)
-        return np.where(low[1:] <= 0.5, np.diff(low), -np.diff(high))
+    def _at_faces(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._evolution.grid.faces, self._slice.below, self._slice.above
 
     def expect(self, fn: Callable[[np.ndarray], np.ndarray]) -> float:
         """E fn(X) on the grid."""

@@ -22,8 +22,8 @@ _TO_WEIGHTS = np.linalg.inv(np.vander(np.arange(_SHARED) + 0.5, increasing=True)
 def positive_masses(law: Law, grid: Grid) -> np.ndarray:
     """Masses of all cells for a scheme of order 2 that is to stay positive.
 
-    Atoms are shared among three cells like a quadratic B-spline: their mean stays, and their variance grows by a quarter of
-    a cell squared wherever they stand, which extrapolation in the cell width removes.
+    Atoms are shared among three cells like a quadratic B-spline: their mean stays, and their variance grows by a
+    quarter of a cell squared wherever they stand, which extrapolation in the cell width removes.
     """
     if not isinstance(law, Empirical):
         mass = np.array(law.cell_masses(grid.faces), dtype=float)

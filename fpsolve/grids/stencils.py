@@ -88,17 +88,13 @@ def stencils(cells: int, order: int, absorbing: tuple[bool, bool], ring: bool = 
 
 def derivative_weights(points: int, start: int, faces: int) -> tuple[np.ndarray, np.ndarray]:
     """First index and weights (faces, 9) of ∂y at points `start`, `start` + 1, ... of `points` at distance one."""
-    weights, first = np.empty((faces, _DERIVATIVE_POINTS)), np.empty(faces, dtype=np.int64)
-    known: dict[int, np.ndarray] = {}
-    for face in range(faces):
-        begin = min(max(face + start - _DERIVATIVE_POINTS // 2, 0), points - _DERIVATIVE_POINTS)
-        offset = begin - face - start
-        if offset not in known:
-            known[offset] = _point_weights(offset)
-        first[face], weights[face] = begin, known[offset]
-    return first, weights
+    places = np.arange(faces) + start
+    first = np.clip(places - _DERIVATIVE_POINTS // 2, 0, points - _DERIVATIVE_POINTS)
+    offsets, which = np.unique(first - places, return_inverse=True)
+    return first, np.array([_point_weights(int(offset)) for offset in offsets])[which]
 
 
+@lru_cache(maxsize=32)
 def _point_weights(offset: int) -> np.ndarray:
     system = np.vander(np.arange(offset, offset + float(_DERIVATIVE_POINTS)), increasing=True).T
     target = np.zeros(_DERIVATIVE_POINTS)

@@ -11,10 +11,11 @@ from scipy.ndimage import maximum_filter1d
 
 from fpsolve.errors import InputError, check_choice, check_points
 from fpsolve.grids.budgets import ErrorBudget
+from fpsolve.grids.faced_law import FacedLaw
 from fpsolve.grids.transport import Coordinates, Level, State
 from fpsolve.grids.velocity import Velocity
 from fpsolve.paths.evolution import Evolution
-from fpsolve.problem.law import Law, check_faces, pointwise
+from fpsolve.problem.law import Law, pointwise
 from fpsolve.problem.process import Process
 
 NAMES = ("pdf", "logpdf", "score", "cdf", "sf", "velocity")
@@ -324,7 +325,7 @@ class TransportEvolution(Evolution):
         return super().sample(n, t, rng)
 
 
-class TransportLaw(Law):
+class TransportLaw(FacedLaw):
     """Law of a TransportEvolution at one time."""
 
     def __init__(self, evolution: TransportEvolution, t: float) -> None:
@@ -361,16 +362,8 @@ class TransportLaw(Law):
         """Mass right of x."""
         return self._fine.tail(x, upper=True)
 
-    def _bracket(self, p: np.ndarray, upper: bool) -> tuple[np.ndarray, np.ndarray]:
-        faces, side = self._fine.state.grid.faces, (self._fine.above if upper else self._fine.below)
-        at = faces.size - np.searchsorted(side[::-1], p) if upper else np.searchsorted(side, p)
-        return faces[np.clip(at - 2, 0, faces.size - 1)], faces[np.clip(at + 1, 0, faces.size - 1)]
-
-    def cell_masses(self, faces: Any) -> np.ndarray:
-        """Masses between increasing faces, relatively accurate in both tails."""
-        cuts = check_faces(faces)
-        low, high = self.cdf(cuts), self.sf(cuts)
-        return np.where(low[1:] <= 0.5, np.diff(low), -np.diff(high))
+    def _at_faces(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._fine.state.grid.faces, self._fine.below, self._fine.above
 
     def expect(self, fn: Callable[[np.ndarray], np.ndarray]) -> float:
         """E fn(X) over the cells."""

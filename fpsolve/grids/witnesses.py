@@ -7,7 +7,7 @@ witness of time takes every step in two halves: what changes is the error of who
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
@@ -22,6 +22,7 @@ SPACE_SAFETY = 3.0
 _WINDOW = 3  # faces over which the largest difference counts: differences change sign
 FIRM = 1e-13  # of the largest density in y: below is rounding, of either sign, and has no logarithm
 _EMPTY = 1e-300
+_KEPT = 64  # slices that are remembered
 _THIN = 1e-8  # of the largest density
 _LOWEST = -650.0  # logarithm of the smallest density that is shown, relative to the largest
 _EPS = 2.3e-16
@@ -111,9 +112,17 @@ class Witnesses:
     cut: tuple[int, int]
     space_share: float
     outside: float
+    _slices: dict[float, Slice] = field(default_factory=dict, repr=False)
 
     def slice(self, t: float) -> Slice:
         """Solution at one time."""
+        if t not in self._slices:
+            if len(self._slices) >= _KEPT:
+                self._slices.clear()
+            self._slices[t] = self._sliced(t)
+        return self._slices[t]
+
+    def _sliced(self, t: float) -> Slice:
         profiles = {name: profile(march, t) for name, march in self._marches().items()}
         fine = self.fine
 

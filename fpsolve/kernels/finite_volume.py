@@ -1,6 +1,7 @@
 """Backward Euler for masses in cells: an exponentially fitted flux, an elimination without subtractions.
 
-Flux through an interior face, with D = ½g² at the centres, C the logarithmic mean of the two neighbours and d their distance:
+Flux through an interior face, with D = ½g² at the centres, C the logarithmic mean of the two neighbours and d their
+distance:
 
     J = f q - ∂x(D q)  ≈  up q_left - down q_right,     v = f - ΔD/d,
     up, down = (C/d) B(∓|v|d/C),  B(w) = w/(e^w - 1)     (Chang & Cooper 1970; Scharfetter & Gummel 1969)

@@ -87,7 +87,7 @@ class Grid:
         object.__setattr__(self, "centre", places if many else places[0])
 
     @property
-    def _bends(self) -> tuple[tuple[float, float], ...]:
+    def bends(self) -> tuple[tuple[float, float], ...]:
         """Pairs (stretch, centre)."""
         if self.stretch is None:
             return ()
@@ -102,7 +102,7 @@ class Grid:
 
     def grading(self) -> str:
         """How the cells are graded, in words; empty if they are equal."""
-        words = [f"beyond {length:.3g} of {centre:.3g}" for length, centre in self._bends]
+        words = [f"beyond {length:.3g} of {centre:.3g}" for length, centre in self.bends]
         words += [f"towards {wall:.3g}" for wall in (self.left_wall, self.right_wall) if wall is not None]
         return "graded " + ", ".join(words) if words else ""
 
@@ -112,7 +112,7 @@ class Grid:
         if self.is_uniform:
             return x
         y = np.zeros(x.shape)
-        for length, centre in self._bends:
+        for length, centre in self.bends:
             y = y + np.arcsinh((x - centre) / length)
         if self.left_wall is not None:
             y = y + np.log(x - self.left_wall)
@@ -125,7 +125,7 @@ class Grid:
         if self.is_uniform:
             return np.ones(x.shape), np.zeros(x.shape)
         first, second = np.zeros(x.shape), np.zeros(x.shape)
-        for length, centre in self._bends:
+        for length, centre in self.bends:
             away = x - centre
             size = np.hypot(away, length)
             first, second = first + 1.0 / size, second - away / size**3
@@ -142,13 +142,13 @@ class Grid:
         if self.is_uniform:
             return y
         walled = self.left_wall is not None or self.right_wall is not None
-        return self._simple(y) if len(self._bends) + walled == 1 else self._by_newton(y)
+        return self._simple(y) if len(self.bends) + walled == 1 else self._by_newton(y)
 
     def _simple(self, z: np.ndarray) -> np.ndarray:
         """Points with log(x - left_wall) - log(right_wall - x) = z, as far as there are walls, else of a bend."""
         left, right = self.left_wall, self.right_wall
         if left is None and right is None:
-            length, centre = self._bends[0]
+            length, centre = self.bends[0]
             return np.asarray(centre + length * np.sinh(z))
         with np.errstate(over="ignore"):
             if left is None:
@@ -180,7 +180,7 @@ class Grid:
     def _stretching(self, x: np.ndarray) -> np.ndarray:
         """dx/dz of `_simple`."""
         if self.left_wall is None and self.right_wall is None:
-            return np.hypot(x - self._bends[0][1], self._bends[0][0])
+            return np.hypot(x - self.bends[0][1], self.bends[0][0])
         if self.left_wall is not None and self.right_wall is not None:
             return (x - self.left_wall) * (self.right_wall - x) / (self.right_wall - self.left_wall)
         return x - self.left_wall if self.left_wall is not None else self.right_wall - x
