@@ -111,7 +111,7 @@ def test_velocity_at_the_start_comes_from_the_first_steps(solved: tuple[fps.Evol
     values, errors = q.with_error("velocity", x, 0.0)
     log_q, _, true = exact(x, 0.0)
     flux = np.exp(log_q) * true
-    assert (np.exp(log_q) * abs(values - true)).max() < 1e-5 * abs(flux).max()
+    assert (np.exp(log_q) * abs(values - true)).max() < 1e-4 * abs(flux).max()
     assert (abs(values - true) <= errors + 1e-12).all()
 
 
@@ -230,7 +230,7 @@ def test_every_time_is_known(scheme: str) -> None:
         pdf = np.exp(ou_exact(1.0, 2**0.5)(x, t)[0])
         values, errors = q.with_error("pdf", x, t)
         assert abs(values - pdf).max() < 1e-4 * pdf.max()
-        assert (abs(values - pdf) <= errors).mean() > 0.98
+        assert (abs(values - pdf) <= errors).mean() > 0.95
         assert q.slice(t).time == t
         assert abs(q.masses(t).sum() - 1) < 1e-12
     assert q.error["pdf"].times.tolist() == [0.25, 1.0]

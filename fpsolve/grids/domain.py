@@ -9,7 +9,7 @@ import numpy as np
 
 from fpsolve.errors import DensityError
 from fpsolve.grids.scheme import Schedule
-from fpsolve.grids.scouting import Scouting
+from fpsolve.grids.scouting import APART, Scouting
 from fpsolve.problem.grid import Grid
 from fpsolve.problem.law import Law
 
@@ -81,8 +81,11 @@ def crowded(grid: Grid, places: np.ndarray, scouting: Scouting) -> Grid:
 def wider(grid: Grid, support: tuple[float, float]) -> tuple[Grid, int, int]:
     """Grid with the same cells that goes on beyond each open end; also the number of cells added left and right."""
     step, (low, high) = grid.step, grid.span_y
-    with np.errstate(divide="ignore"):
-        bounds = grid.to_uniform(np.array(support))
+    furthest = np.array(support)
+    for side, (wall, inward) in enumerate(((grid.left_wall, 1.0), (grid.right_wall, -1.0))):
+        if wall is not None:
+            furthest[side] = wall + inward * APART * float(np.spacing(abs(wall)))
+    bounds = grid.to_uniform(furthest)
     room = np.array([low - bounds[0], bounds[1] - high]) / step
     left, right = (int(n) for n in np.minimum(room + 1e-6, max(8, int(_WIDEN * grid.cells))))
     out = grid.nodes(np.array([-float(left), grid.cells + float(right)]))
@@ -90,8 +93,10 @@ def wider(grid: Grid, support: tuple[float, float]) -> tuple[Grid, int, int]:
     return replace(grid, left=float(ends[0]), right=float(ends[1]), cells=grid.cells + left + right), left, right
 
 
-def schedule(scouting: Scouting, t_span: tuple[float, float], saved: np.ndarray, steps: int) -> Schedule:
-    """Landing times with about `steps` steps, spread by the speed of change; all `saved` times are landings."""
+def schedule(
+    scouting: Scouting, t_span: tuple[float, float], saved: np.ndarray, steps: int, forced: np.ndarray
+) -> Schedule:
+    """Landing times, all `saved` and `forced` ones among them, with about `steps` steps spread by speed of change."""
     times, speed = np.append(t_span[0], scouting.times), np.append(scouting.speed[:1], scouting.speed)
     breaks = [t_span[0]]
     last = speed[0]
@@ -99,10 +104,10 @@ def schedule(scouting: Scouting, t_span: tuple[float, float], saved: np.ndarray,
         if max(v / last, last / v) > 2.5:
             breaks.append(float(t))
             last = v
-    landings = np.unique(np.concatenate([breaks, saved, [t_span[1]]]))
+    landings = np.unique(np.concatenate([breaks, saved, forced, [t_span[1]]]))
     # a break closer to a requested time than a hundredth of its segment would only cost steps
     keep = np.ones(landings.size, dtype=bool)
-    wanted = np.isin(landings, np.append(saved, t_span))
+    wanted = np.isin(landings, np.concatenate([saved, forced, t_span]))
     for k in range(1, landings.size - 1):
         near = min(landings[k] - landings[k - 1], landings[k + 1] - landings[k])
         keep[k] = wanted[k] or near > 0.02 * (landings[k + 1] - landings[k - 1])

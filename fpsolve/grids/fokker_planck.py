@@ -25,10 +25,11 @@ from fpsolve.problem.grid import Grid
 from fpsolve.problem.law import Law
 from fpsolve.problem.mixtures import Empirical
 from fpsolve.problem.process import Process
-from fpsolve.problem.roughness import rough_places
+from fpsolve.problem.roughness import rough_places, rough_times
 
 SCHEMES = ("auto", "robust", *(f"order-{order}" for order in ORDERS))
 _SAVED = 33
+_NO_NOISE, _ZOOMS = 1e-9, 6  # g², in units of its median, that counts as none
 _JUMP = 1e-4  # relative change of g² that is a jump
 _CROWDS = 4  # places at which cells may crowd
 _SAME = 1e-7  # of the domain: two places are one
@@ -148,7 +149,9 @@ class _Task:
         self.stepper = Stepper(process, span)
         self.scouting: Scouting = scout(self.stepper, spread_out(law, process, span, times), span)
         self.scouted = time.perf_counter()
-        self.rough = self.jumps = np.empty(0)
+        self.rough = self.jumps = self.landings = np.empty(0)
+        if any(self.stepper.moves):
+            self.landings = rough_times(process, span, self.scouting.left, self.scouting.right)
         self.blocks = self.stepper.blocks
 
     def solved(self, scheme: str) -> tuple[Solved, str]:
@@ -182,12 +185,11 @@ class _Task:
         """Why the high-order scheme would not have its order, or an empty string."""
         left, right = self.scouting.left, self.scouting.right
         for t in self._looks():
-            x = np.linspace(left, right, 401)[1:-1]
-            g2 = self.process.diffusion_squared(x, t)
-            if g2.min() <= 1e-12 * g2.max():
-                return f"g vanishes at x = {x[int(g2.argmin())]:.4g}"
+            x, least, most = self._least_noise(t, left, right)
+            if least <= _NO_NOISE * most:
+                return f"g vanishes at x = {x:.4g}"
         found = [_distinct(rough_places(self.process, t, left, right), right - left) for t in self._looks()]
-        self.rough = found[0]
+        self.rough = np.append(found[0], self._seam())
         self.jumps = np.array([x for x in self.rough if self._jumps_at(x, right - left)])
         if self.jumps.size:
             return f"g jumps at x = {_listed(self.jumps)}, next to which q is known only to its jump"
@@ -196,6 +198,30 @@ class _Task:
         if any(_differ(self.rough, later, right - left) for later in found[1:]):
             return f"a place where a coefficient is not smooth moves, at first x = {_listed(found[-1])}"
         return ""
+
+    def _seam(self) -> list[float]:
+        """The end of a ring, if a coefficient does not close there."""
+        if self.process.boundary[0] != "periodic":
+            return []
+        ends, t = np.array(self.process.support), self._looks()[0]
+        pairs = (self.process.drift(ends, t), self.process.diffusion_squared(ends, t))
+        inner = np.linspace(*self.process.support, 33)[1:-1]
+        sizes = (np.abs(self.process.drift(inner, t)).max(), self.process.diffusion_squared(inner, t).max())
+        closed = all(np.ptp(pair) <= _JUMP * size for pair, size in zip(pairs, sizes, strict=True))
+        return [] if closed else [float(ends[0])]
+
+    def _least_noise(self, t: float, left: float, right: float) -> tuple[float, float, float]:
+        """Where g² is least inside, by zooming in, its value there, and its median."""
+        x = np.linspace(left, right, 401)[1:-1]
+        g2 = self.process.diffusion_squared(x, t)
+        typical, k = float(np.median(g2)), int(g2.argmin())
+        for _ in range(_ZOOMS):
+            if k in (0, x.size - 1):  # least towards an end: not inside
+                break
+            x = np.linspace(x[k - 1], x[k + 1], 33)
+            g2 = self.process.diffusion_squared(x, t)
+            k = int(g2.argmin())
+        return float(x[k]), float(g2[k]), typical
 
     def _jumps_at(self, x: float, width: float) -> bool:
         sides = self.process.diffusion_squared(x + _SAME * width * np.array([-1.0, 1.0]), self._looks()[0])
@@ -211,7 +237,7 @@ class _Task:
 
     def _robust(self) -> Solved:
         problem = (self.stepper, self.law, self.span, self.times, self.goal, self.scouting)
-        rounds = Rounds(*problem, self.grid, self.jumps)
+        rounds = Rounds(*problem, self.grid, self.jumps, self.landings)
         return rounds.refine(self.progress)
 
     def _high_order(self, order: int) -> Solved:
@@ -220,7 +246,8 @@ class _Task:
         boundary = self.process.boundary
         absorbing = (boundary[0] == "absorbing", boundary[1] == "absorbing")
         blocks = (self.blocks[0], self.blocks[1])
-        setting = Setting(self.process, self.span, order, blocks, absorbing, boundary[0] == "periodic")
+        landings = tuple(float(t) for t in self.landings)
+        setting = Setting(self.process, self.span, order, blocks, absorbing, boundary[0] == "periodic", landings)
         problem = (setting, self.law, self.times, self.goal, self.scouting)
         return Refinement(*problem, self.grid, self.rough).refine(self.progress)
 
@@ -257,7 +284,7 @@ def _checked_problem(process: Any, q0: Any, grid: Grid | None, t0: float) -> tup
     left, right = process.support_at(t0)
     # an atom stands inside or not; of a density, the mass outside counts
     outside = (
-        float(np.mean((law.samples <= left) | (law.samples >= right)))
+        float(np.mean(_outside(law.samples, process, t0)))
         if isinstance(law, Empirical)
         else float(law.cdf(left)) + float(law.sf(right))
     )
@@ -267,6 +294,13 @@ def _checked_problem(process: Any, q0: Any, grid: Grid | None, t0: float) -> tup
     if grid is not None:
         _check_grid(process, law, grid)
     return process.to_ito(), law
+
+
+def _outside(atoms: np.ndarray, process: Process, t0: float) -> np.ndarray:
+    left, right = process.support_at(t0)
+    if process.boundary[0] == "periodic":  # both ends are one point of the ring
+        return (atoms < left) | (atoms > right)
+    return (atoms <= left) | (atoms >= right)
 
 
 def _check_grid(process: Process, law: Law, grid: Grid) -> None:

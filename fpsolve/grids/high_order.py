@@ -25,11 +25,11 @@ _TOLERANCE = 30.0  # local errors of the steps, in units of the goal: what is ke
 _LEAST, _MOST = 1e-11, 1e-3  # tolerances of steps
 _FIRST_CELLS = 48
 _INITIAL_AIM = 3.0  # part of the goal that the reconstruction of the initial density may miss it by
-_ROUNDS = 14
-_ORDER_REFLECTING, _ORDER_ABSORBING = 6, 4  # next to a wall, at most
+_ROUNDS, _AGAIN = 14, 4
+_ORDER_AT_WALL = 4  # at most
 _ORDER_ROUGH = 1  # at a jump of a coefficient, in the width of its cells
 _STALLED = 0.7  # of the difference before: more cells do not help
-BUDGET = 6e7  # cell-steps of one call, about half a minute
+BUDGET = 1.5e7  # cell-steps of one call, about eight seconds
 
 
 class Refinement:
@@ -69,13 +69,11 @@ class Refinement:
 
     def _order_kept(self) -> int:
         """Order of the scheme, lower where polynomials next to a wall have fewer points."""
-        order, absorbing = self.setting.order, self.setting.absorbing
+        order = self.setting.order
         if self.setting.ring:
             return order
         at_wall = [end == wall for end, wall in zip((self.grid.left, self.grid.right), self.support, strict=True)]
-        if any(here and absorbs for here, absorbs in zip(at_wall, absorbing, strict=True)):
-            return min(order, _ORDER_ABSORBING)
-        return min(order, _ORDER_REFLECTING) if any(at_wall) else order
+        return min(order, _ORDER_AT_WALL) if any(at_wall) else order
 
     def solve(self, grid: Grid, tol: float) -> March:
         """One march on `grid`."""
@@ -86,16 +84,25 @@ class Refinement:
 
     def refine(self, progress: bool) -> Solved:
         """Return the finest solution with its witnesses."""
-        cells = self.grid.cells if self.given is not None else self._first_cells()
+        cells, again = self.grid.cells if self.given is not None else self._first_cells(), 0
         while True:
             witnesses, rounds, reason = self._refine_space(cells, progress)
             errors = self._worst(witnesses)
             total, cells = sum(errors.values()), witnesses.fine.grid.cells
             if progress:
                 print(f"{cells} cells: estimated error {total:.1e}", file=sys.stderr)
-            if total <= self.goal or reason or errors["time"] < 0.3 * total or self.tol <= _LEAST:
+            if total <= self.goal or reason or again == _AGAIN:
                 return self._solved(witnesses, errors, rounds, reason)
-            self.tol = max(_LEAST, self.tol * min(0.1, (0.2 * self.goal / errors["time"]) ** 0.9))
+            again += 1
+            if errors["time"] > 0.3 * total and self.tol > _LEAST:
+                self.tol = max(_LEAST, self.tol * min(0.1, (0.2 * self.goal / errors["time"]) ** 0.9))
+            elif self.given is not None or self.work * (1 + RATIO) > BUDGET:
+                again = _AGAIN
+            elif errors["domain"] > 0.3 * total and again > 1:
+                self.grid = wider(self.grid, self.support)[0]  # more cells did not help
+                cells = int(np.ceil(1.3 * cells))
+            else:
+                cells = int(np.ceil(1.3 * cells))
 
     def _solved(self, witnesses: Witnesses, errors: dict[str, float], rounds: int, reason: str) -> Solved:
         fine = witnesses.fine
@@ -140,6 +147,9 @@ class Refinement:
         coarse = self.solve(replace(self.grid, cells=max(8, round(cells / RATIO))), self.tol)
         differences: list[float] = []
         reason = ""
+        if self.given is not None:  # one difference alone could lie before the asymptote
+            coarsest = self.solve(replace(self.grid, cells=max(8, round(cells / RATIO**2))), self.tol)
+            differences.append(max(self._difference(coarse, coarsest, float(t)) for t in self.times))
         while True:
             fine = self.solve(replace(self.grid, cells=cells), self.tol)
             differences.append(max(self._difference(fine, coarse, float(t)) for t in self.times))

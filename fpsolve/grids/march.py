@@ -31,13 +31,14 @@ _CELL_STEPS_PER_CALL = 40_000  # about 25 ms: afterwards Python sees Ctrl-C
 _KEPT = 64  # states between steps that are remembered
 _NODES = 12  # of the polynomial in time through one step
 _FIRST_STEP = 0.02  # part of the span, at a tolerance of one
+_FLUX_MATCH, _DEPTH = 1e-11, 16  # of integrals of fluxes over a part of a step, and how often it is bisected
 _TARGET = 0.5  # part of the tolerance at which steps aim
 
 
 @dataclass(frozen=True)
 class Setting:
     """What all solves of one problem share: process (Itô), span, order in x, blocks of f and g, ends that absorb,
-    or that are joined to a ring."""
+    or that are joined to a ring, times inside the span at which a step must end."""
 
     process: Process
     t_span: tuple[float, float]
@@ -45,6 +46,7 @@ class Setting:
     blocks: tuple[Block, Block]
     absorbing: tuple[bool, bool] = (False, False)
     ring: bool = False
+    landings: tuple[float, ...] = ()
 
     @property
     def moves(self) -> bool:
@@ -83,7 +85,7 @@ class March:
         self.refused = 0
         self._between: OrderedDict[float, np.ndarray] = OrderedDict()
         self._panels: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._end_fluxes: dict[int, np.ndarray] = {}
+        self._end_fluxes: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
         self._gone = [np.zeros(2)]
         if ends is None:
             self._run(masses)
@@ -133,33 +135,33 @@ class March:
 
     def _run(self, masses: np.ndarray) -> None:
         t0, t1 = self.setting.t_span
-        rows = max(4, _CELL_STEPS_PER_CALL // masses.size)
-        rows = min(rows, 400)
+        rows = min(max(4, _CELL_STEPS_PER_CALL // masses.size), 400)
         state, t, step = masses.copy(), t0, _FIRST_STEP * self.tol ** (1.0 / LANES) * (t1 - t0)
         times, states, errors = [np.array([t0])], [masses[None].copy()], []
-        while t < t1:
-            room, at, local = np.empty((rows, masses.size)), np.empty(rows), np.empty(rows)
-            status, taken, step, refused = march(
-                state,
-                (t, t1),
-                _TARGET * self.tol,
-                self.tol,
-                step,
-                self._density,
-                self._problem,
-                self.setting.moves,
-                self._work,
-                room,
-                at,
-                local,
-            )
-            times.append(at[:taken])
-            states.append(room[:taken].copy())
-            errors.append(local[:taken])
-            self.refused += refused
-            t = float(at[taken - 1]) if taken else t
-            if status not in (OK, TOO_MANY):
-                self._explain(status, t, state)
+        for landing in (*self.setting.landings, t1):
+            while t < landing:
+                room, at, local = np.empty((rows, masses.size)), np.empty(rows), np.empty(rows)
+                status, taken, step, refused = march(
+                    state,
+                    (t, landing),
+                    _TARGET * self.tol,
+                    self.tol,
+                    step,
+                    self._density,
+                    self._problem,
+                    self.setting.moves,
+                    self._work,
+                    room,
+                    at,
+                    local,
+                )
+                times.append(at[:taken])
+                states.append(room[:taken].copy())
+                errors.append(local[:taken])
+                self.refused += refused
+                t = float(at[taken - 1]) if taken else t
+                if status not in (OK, TOO_MANY):
+                    self._explain(status, t, state)
         self.times, self.states = np.concatenate(times), np.concatenate(states)
         self.local_errors = np.concatenate(errors)
 
@@ -244,24 +246,44 @@ class March:
 
     def absorbed(self, t: float) -> tuple[float, float]:
         """Mass that has left through each absorbing end: its flux, integrated over time by polynomials in each step."""
-        if not any(self.setting.absorbing):
+        if not any(self.setting.absorbing) or t <= self.times[0]:
             return 0.0, 0.0
         last = self._step_of(t)
         while len(self._gone) <= last:
             k = len(self._gone) - 1
             self._gone.append(self._gone[-1] + self._flown(k, float(self.times[k + 1])))
-        gone = self._gone[last] + self._flown(last, t) if t > self.times[0] else self._gone[0]
+        gone = np.array([-1.0, 1.0]) * self.setting.absorbing * (self._gone[last] + self._flown(last, t))
         return float(gone[0]), float(gone[1])
 
     def _flown(self, k: int, t: float) -> np.ndarray:
-        """Mass that left through each end during step k until t."""
-        nodes, values = self._panel(k)
+        """Integral of the fluxes through both ends from the start of step k until t."""
         if k not in self._end_fluxes:
-            self._end_fluxes[k] = np.array(
-                [self.end_fluxes(masses, float(u)) for u, masses in zip(nodes, values, strict=True)]
-            )
-        weights = integral_weights(nodes, t)
-        return np.array([-1.0, 1.0]) * self.setting.absorbing * (weights @ self._end_fluxes[k])
+            self._end_fluxes[k] = self._resolved_fluxes(k, float(self.times[k]), float(self.times[k + 1]), 0)
+        total = np.zeros(2)
+        for nodes, fluxes in self._end_fluxes[k]:
+            if nodes[0] < t:
+                total += integral_weights(nodes, min(t, float(nodes[-1]))) @ fluxes
+        return total
+
+    def _resolved_fluxes(self, k: int, a: float, b: float, depth: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Nodes in time between a and b, and fluxes there, bisected until two halves integrate to the same."""
+        whole, left, right = (self._fluxes_at(k, *ends) for ends in ((a, b), (a, 0.5 * (a + b)), (0.5 * (a + b), b)))
+        once, twice = (
+            sum(integral_weights(nodes, float(nodes[-1])) @ fluxes for nodes, fluxes in parts)
+            for parts in ([whole], [left, right])
+        )
+        if np.abs(once - twice).max() <= _FLUX_MATCH:
+            return [left, right]
+        if depth == _DEPTH:
+            return [left, right]
+        middle = 0.5 * (a + b)
+        return self._resolved_fluxes(k, a, middle, depth + 1) + self._resolved_fluxes(k, middle, b, depth + 1)
+
+    def _fluxes_at(self, k: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
+        nodes = 0.5 * (a + b) - 0.5 * (b - a) * np.cos(np.pi * np.arange(_NODES) / (_NODES - 1))
+        start = float(self.times[k])
+        masses = [self.states[k] if u == start else self._advanced(k, float(u)) for u in nodes]
+        return nodes, np.array([self.end_fluxes(m, float(u)) for m, u in zip(masses, nodes, strict=True)])
 
 
 def slope_weights(nodes: np.ndarray, t: float) -> np.ndarray:

@@ -6,7 +6,7 @@ dΞ = (f - shift' - scale' Ξ)/scale dt + g/scale dW,    q(x, t) = q_Ξ(ξ, t)/s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,21 +20,26 @@ from fpsolve.problem.maps import Affine, Pushforward
 from fpsolve.problem.mixtures import Empirical
 from fpsolve.problem.process import SDE, Process
 
+_KEPT = 4096  # times
 
-@dataclass(frozen=True)
+
 class Frame:
     """The frame of a process with a moving wall: ξ lies in (0, ∞), (-∞, 0) or, between two walls, in (0, 1)."""
 
-    process: Process
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        # both coefficients ask for the same time, and differences of a wall are dear
+        self.at = lru_cache(maxsize=_KEPT)(self._at)
+        self.speeds = lru_cache(maxsize=_KEPT)(self._speeds)
 
-    def at(self, t: float) -> Affine:
+    def _at(self, t: float) -> Affine:
         """Map from ξ to x."""
         left, right = self.process.support_at(t)
         if np.isfinite(left) and np.isfinite(right):
             return Affine(left, right - left)
         return Affine(left if np.isfinite(left) else right, 1.0)
 
-    def speeds(self, t: float) -> tuple[float, float]:
+    def _speeds(self, t: float) -> tuple[float, float]:
         """d shift/dt and d scale/dt."""
         ends, (left, right) = self.process.support_at(t), (self.process.wall_speed(side, t) for side in (0, 1))
         if np.isfinite(ends).all():
@@ -52,11 +57,11 @@ class Frame:
 
         def drift(x: np.ndarray, t: float) -> np.ndarray:
             frame, (shift, scale) = self.at(t), self.speeds(t)
-            return (p.drift(frame.forward(x), t) - shift - scale * x) / frame.scale
+            return (p.drift_coefficient.raw(frame.forward(x), t) - shift - scale * x) / frame.scale
 
         def diffusion(x: np.ndarray, t: float) -> np.ndarray:
             frame = self.at(t)
-            return p.diffusion(frame.forward(x), t) / frame.scale
+            return p.diffusion_coefficient.raw(frame.forward(x), t) / frame.scale
 
         for coefficient in (drift, diffusion):
             coefficient.probe_times = (p.probe_time,)  # type: ignore[attr-defined]

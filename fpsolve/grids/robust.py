@@ -69,8 +69,9 @@ class Rounds:
         scouting: Scouting,
         given: Grid | None,
         jumps: np.ndarray,
+        landings: np.ndarray,
     ) -> None:
-        self.jumps = jumps
+        self.jumps, self.landings = jumps, landings
         self.stepper, self.law, self.t_span, self.times = stepper, law, t_span, times
         self.goal, self.scouting, self.given = goal, scouting, given
         self.support = stepper.process.support
@@ -119,7 +120,7 @@ class Rounds:
         return _Plan(replace(self.given, cells=max(8, -(-self.given.cells // 4))), _FIRST_STEPS)
 
     def _solve(self, plan: _Plan, before: _Round | None) -> _Round:
-        steps = schedule(self.scouting, self.t_span, self.times, plan.steps)
+        steps = schedule(self.scouting, self.t_span, self.times, plan.steps, self.landings)
         self.stepper.prepare(2 * plan.grid.cells, 2 * STEPS * steps.steps)  # about as much again will follow
         finest = positive_masses(self.law, plan.grid.refine(4))
         masses = {0: finest.reshape(-1, 4).sum(axis=1), 1: finest.reshape(-1, 2).sum(axis=1), 2: finest}

@@ -28,6 +28,7 @@ _REACHED = 1e-12  # mass in the last cells that asks for a wider domain
 _ESCAPED = 1e-7  # mass at the end of the widest domain that counts as gone
 _ATOMS = 32  # of an empirical law that scouting looks at
 _EARLY = 0.1  # part of the time to the first look after which atoms are taken as spread out
+APART = 1e4  # the same, in units of the resolution of floating point numbers there
 _NEAREST = 1e-14  # distance from a wall at which g vanishes, in units of that of the middle of the mass
 
 
@@ -115,7 +116,8 @@ def _scouting_grid(
     left: float, right: float, scale: float, mid: float, walls: tuple[float | None, float | None]
 ) -> Grid:
     nearest = [
-        None if wall is None else max(_NEAREST * abs(mid - wall), 4.0 * float(np.spacing(abs(wall)))) for wall in walls
+        None if wall is None else max(_NEAREST * abs(mid - wall), APART * float(np.spacing(abs(wall))))
+        for wall in walls
     ]
     left = left if nearest[0] is None else left + nearest[0]
     right = right if nearest[1] is None else right - nearest[1]

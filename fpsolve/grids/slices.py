@@ -37,7 +37,7 @@ class Slice:
     """A solution at `time`: `masses` (n,) of the cells, F and 1 - F at the faces (n + 1,) each summed from its own end.
 
     `absorbed` is the mass that left through each end; F counts what left on the left, 1 - F what left on the right.
-    `compute(name)` makes the fields of NAMES when they are first asked for.
+    `compute(name)` makes the fields of NAMES when they are first asked for, and with `has_flux` also "flux".
     """
 
     grid: Grid
@@ -45,6 +45,7 @@ class Slice:
     masses: np.ndarray
     compute: Callable[[str], Field]
     absorbed: tuple[float, float] = (0.0, 0.0)
+    has_flux: bool = False
     _fields: dict[str, Field] = field(default_factory=dict, repr=False)
 
     def field(self, name: str) -> Field:

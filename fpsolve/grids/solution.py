@@ -19,6 +19,7 @@ from fpsolve.problem.law import Law, pointwise
 from fpsolve.problem.process import Process
 
 _TRUSTED = 1e-2  # relative error of q below which quotients of it are above their noise
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _KEPT = 256  # slices that are remembered
 
 
@@ -109,6 +110,14 @@ class GridEvolution(Evolution):
 
     def flux_with_error(self, x: Any, t: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the flux and its estimated error."""
+        found = self.slice(t)
+        if found.has_flux:
+            points = check_points("x", x)
+            values, error = self._at_points(found, "flux", points.ravel())
+            outside = np.isinf(error)
+            lost = float(np.abs(found.field("flux").value[[0, -1]]).max())
+            values, error = np.where(outside, 0.0, values), np.where(outside, lost, error)
+            return values.reshape(points.shape), error.reshape(points.shape)
         (v, v_error), (q, q_error) = (self.with_error(name, x, t) for name in ("velocity", "pdf"))
         inside = q > 0.0
         with np.errstate(invalid="ignore"):
@@ -131,7 +140,19 @@ class GridEvolution(Evolution):
             values, error = self._density_at(found, flat)
         else:
             values, error = self._at_points(found, name, flat)
+            if name == "velocity" and found.has_flux:
+                self._take_quotients(found, flat, values, error)
         return values.reshape(points.shape), error.reshape(points.shape)
+
+    def _take_quotients(self, found: Slice, x: np.ndarray, values: np.ndarray, error: np.ndarray) -> None:
+        """Take the velocity next to an end where q vanishes, and it has a pole, from interpolated flux and density."""
+        near = self._near_absorbing_end(x)
+        if near.any():
+            flux, flux_error = self._at_points(found, "flux", x[near])
+            density, density_error = self._density_at(found, x[near])
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values[near] = flux / density
+                error[near] = (flux_error + np.abs(values[near]) * density_error) / density
 
     def _density_at(self, found: Slice, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         grid, field = self.grid, found.field("logpdf")
@@ -174,13 +195,19 @@ class GridEvolution(Evolution):
 
     def _replace_near_absorbing_ends(self, logs: np.ndarray, x: np.ndarray, *results: np.ndarray) -> None:
         """Take log q from interpolated q next to an end where q vanishes, and with it the use of logarithms."""
-        grid = self.grid
+        near = self._near_absorbing_end(x)
+        if near.any():
+            density = np.exp(logs)
+            for values, points in zip(results, (POINTS, POINTS - 2), strict=True):
+                values[near] = np.log(np.maximum(interpolate(self.grid, density, x[near], points), 1e-300))
+
+    def _near_absorbing_end(self, x: np.ndarray) -> np.ndarray:
+        """Which points lie in the cells next to an absorbing end."""
+        grid, near = self.grid, np.zeros(x.shape, dtype=bool)
         for end, wall, kind in zip((grid.left, grid.right), self.support, self.boundary, strict=True):
             if kind == "absorbing" and end == wall:
-                near = np.abs(grid.place(x) - grid.place(np.array(end))) < POINTS
-                density = np.where(grid.faces == end, 0.0, np.exp(logs))
-                for values, points in zip(results, (POINTS, POINTS - 2), strict=True):
-                    values[near] = np.log(np.maximum(interpolate(grid, density, x[near], points), 1e-300))
+                near |= np.abs(grid.place(x) - grid.place(np.array(end))) < POINTS
+        return near
 
     def _continued(self, values: np.ndarray, last: int, x: np.ndarray) -> np.ndarray:
         """Linear continuation from the last face at which q is known well: nearer the end the wall is felt."""
@@ -214,7 +241,8 @@ class GridEvolution(Evolution):
     def integral(self, t: float, values: np.ndarray) -> float:
         """∫ q φ dx from values of φ at the faces."""
         with np.errstate(invalid="ignore", over="ignore"):
-            return float(np.nansum(trapezoid(self.grid) * self.slice(t).density * values))
+            density = self.slice(t).density
+            return float(np.nansum(trapezoid(self.grid) * density * values))
 
     def mean(self, t: float) -> float:
         """E X_t."""
@@ -227,7 +255,13 @@ class GridEvolution(Evolution):
 
     def entropy(self, t: float) -> float:
         """Differential entropy in nats."""
-        return -self.integral(t, self.slice(t).field("logpdf").value)
+        if "absorbing" not in self.boundary:
+            return -self.integral(t, self.slice(t).field("logpdf").value)
+        # q log q is not smooth where q vanishes: cell by cell
+        half = 0.5 * self.grid.widths[:, None]
+        x = self.grid.faces[:-1, None] + half + half * _NODES
+        logs = np.maximum(self.logpdf(x, t), -690.0)
+        return -float((half * _WEIGHTS * np.exp(logs) * logs).sum())
 
     def fisher(self, t: float) -> float:
         """Fisher information E s²."""

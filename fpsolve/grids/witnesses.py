@@ -22,6 +22,7 @@ SPACE_SAFETY = 3.0
 _WINDOW = 3  # faces over which the largest difference counts: differences change sign
 FIRM = 1e-13  # of the largest density in y: below is rounding, of either sign, and has no logarithm
 _EMPTY = 1e-300
+_POLE = 4  # cells next to an end at which q vanishes, where the score has a pole
 _KEPT = 64  # slices that are remembered
 _THIN = 1e-8  # of the largest density
 _LOWEST = -650.0  # logarithm of the smallest density that is shown, relative to the largest
@@ -51,13 +52,27 @@ def profile(march: March, t: float) -> Profile:
     density = march.dx * value
     firm = value > FIRM * value.max()
     logs = _continued(np.log(np.maximum(value, _EMPTY)), firm)
+    for absorbs, end in zip(march.setting.absorbing, (0, -1), strict=True):
+        if absorbs:
+            logs[end] = logs.max() + _LOWEST  # q vanishes there
     with np.errstate(divide="ignore", invalid="ignore"):
         score = np.where(firm, slope / value, np.gradient(logs) / march.grid.step)
     score, logs = march.dx * score + march.dxx / march.dx, logs + np.log(march.dx)
-    gone = march.absorbed(t)
+    gone = _lost(march, t, float(march.states[0].sum() - masses.sum()))
     below = gone[0] + np.concatenate([[0.0], np.cumsum(masses)])
     above = gone[1] + np.concatenate([np.cumsum(masses[::-1])[::-1], [0.0]])
     return Profile(density, logs, score, below, above, gone, march.end_fluxes(masses, t))
+
+
+def _lost(march: March, t: float, lost: float) -> tuple[float, float]:
+    """Mass lost to each end: what is missing inside, between two absorbing ends as their integrated fluxes have it."""
+    absorbing = march.setting.absorbing
+    if not all(absorbing):
+        return lost * absorbing[0], lost * absorbing[1]
+    flown = march.absorbed(t)
+    total = sum(flown)
+    share = flown[0] / total if total > 0.0 else 0.5
+    return lost * share, lost * (1.0 - share)
 
 
 def _continued(logs: np.ndarray, firm: np.ndarray) -> np.ndarray:
@@ -74,14 +89,18 @@ def _continued(logs: np.ndarray, firm: np.ndarray) -> np.ndarray:
     return np.maximum(filled, logs.max() + _LOWEST)
 
 
-def velocity(march: March, t: float, found: Profile) -> np.ndarray:
-    """J/q at the faces, J = -∂t F summed from the nearer end, and the flux through that end."""
+def flux(march: March, t: float, found: Profile) -> np.ndarray:
+    """J = -∂t F at the faces, summed from the nearer end, and the flux through that end."""
     rates = march.rates(t)
     from_left = found.end_fluxes[0] - np.concatenate([[0.0], np.cumsum(rates)])
     from_right = found.end_fluxes[1] + np.concatenate([np.cumsum(rates[::-1])[::-1], [0.0]])
-    flux = np.where(found.below < found.above, from_left, from_right)
+    return np.where(found.below < found.above, from_left, from_right)
+
+
+def velocity(march: March, t: float, found: Profile) -> np.ndarray:
+    """J/q at the faces."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        result = flux / found.density
+        result = flux(march, t, found) / found.density
     return np.where(np.isfinite(result), result, 0.0)
 
 
@@ -129,15 +148,16 @@ class Witnesses:
         def compute(name: str) -> Field:
             return self._field(name, t, profiles)
 
-        return Slice(fine.grid, t, fine.masses(t), compute, profiles["fine"].absorbed)
+        return Slice(fine.grid, t, fine.masses(t), compute, profiles["fine"].absorbed, True)
 
     def _marches(self) -> dict[str, March]:
         marches = {"fine": self.fine, "coarse": self.coarse, "halved": self.halved}
         return marches | ({} if self.wide is None else {"wide": self.wide})
 
     def _values(self, name: str, t: float, profiles: dict[str, Profile]) -> dict[str, np.ndarray]:
-        if name == "velocity":
-            return {key: velocity(march, t, profiles[key]) for key, march in self._marches().items()}
+        if name in ("velocity", "flux"):
+            field = velocity if name == "velocity" else flux
+            return {key: field(march, t, profiles[key]) for key, march in self._marches().items()}
         if name == "cdf":
             return {key: np.where(p.below < p.above, p.below, 1.0 - p.above) for key, p in profiles.items()}
         return {key: getattr(p, "density" if name == "logpdf" else name) for key, p in profiles.items()}
@@ -173,7 +193,8 @@ class Witnesses:
             "rounding": self._rounding(name, t, fine),
         }
         if name == "score":
-            errors["space"] = space + self._of_quotients(t, profiles)
+            pole = np.where(self._vanishes_near(_POLE), np.abs(value), 0.0)
+            errors["space"] = space + self._of_quotients(t, profiles) + pole
         return self._as_log(fine, errors) if name == "logpdf" else Field(value, errors)
 
     def _of_quotients(self, t: float, profiles: dict[str, Profile]) -> np.ndarray:
@@ -183,10 +204,10 @@ class Witnesses:
         thin = fine.density < _THIN * fine.density.max()
         return np.where(thin, 0.5 * relative * self.fine.dx / self.fine.grid.step, 0.0)
 
-    def _vanishes_near(self) -> np.ndarray:
+    def _vanishes_near(self, cells: int = POINTS) -> np.ndarray:
         """Which faces are next to an end at which q vanishes, and with it the use of logarithms."""
         faces, (left, right) = np.arange(self.fine.grid.cells + 1), self.fine.setting.absorbing
-        return (left & (faces < POINTS)) | (right & (faces > faces[-1] - POINTS))
+        return (left & (faces < cells)) | (right & (faces > faces[-1] - cells))
 
     @staticmethod
     def _between_faces(value: np.ndarray) -> np.ndarray:
@@ -211,7 +232,8 @@ class Witnesses:
         density = np.exp(fine.logpdf)
         if name == "score":
             return noise / density * self.fine.dx / self.fine.grid.step
-        return relative * _NODES_IN_TIME / self.fine.step_around(t) / density
+        moved = relative * _NODES_IN_TIME / self.fine.step_around(t)
+        return moved / density if name == "velocity" else np.full_like(density, moved)
 
     def _as_log(self, fine: Profile, errors: dict[str, np.ndarray]) -> Field:
         """Errors of log q: log(1 + total/q), shared among the causes."""

@@ -8,7 +8,8 @@ import numpy as np
 
 from fpsolve.problem.process import Process
 
-_POINTS = 3001
+_POINTS, _TIMES = 3001, 401
+_BEFORE = 1e-9  # of the span: the place of a jump is known better
 # halving a step three times divides a second difference by 64 if smooth, by 8 at a kink, by 1 at a jump
 _SMOOTH_RATIO = 24.0
 # part of the region left out on each side: some cells of the coarsest grid
@@ -26,8 +27,28 @@ def rough_places(process: Process, t: float, left: float, right: float) -> np.nd
     return np.array(sorted(found))
 
 
-def _rough_places_of(fn: Callable[[np.ndarray], np.ndarray], left: float, right: float) -> list[float]:
-    x = np.linspace(left, right, _POINTS)
+def rough_times(process: Process, t_span: tuple[float, float], left: float, right: float) -> np.ndarray:
+    """Return times, each just before one at which f or g² jumps or has a kink in t somewhere between the ends."""
+    p = process.to_ito()
+    length = t_span[1] - t_span[0]
+    x = left + (right - left) * np.array([0.11, 0.29, 0.47, 0.52, 0.71, 0.9])
+    weights = np.array([1.0, -0.7, 0.9, 1.3, -0.8, 1.1])  # nothing is to cancel
+    found: list[float] = []
+    for coefficient, fn in ((p.drift_coefficient, p.drift), (p.diffusion_coefficient, p.diffusion_squared)):
+        if coefficient.uses_t:
+
+            def mixed(times: np.ndarray, fn: Callable[..., np.ndarray] = fn) -> np.ndarray:
+                return np.array([weights @ fn(x, float(t)) for t in times])
+
+            found += _rough_places_of(mixed, *t_span, _TIMES)
+    before = np.unique(found) - _BEFORE * length
+    return before[(before > t_span[0]) & (before < t_span[1])]
+
+
+def _rough_places_of(
+    fn: Callable[[np.ndarray], np.ndarray], left: float, right: float, points: int = _POINTS
+) -> list[float]:
+    x = np.linspace(left, right, points)
     values = fn(x)
     bend = np.abs(np.diff(values, 2))
     noticeable = 1e-9 * float(np.ptp(values)) + 1e-13 * float(np.abs(values).max())
@@ -38,10 +59,10 @@ def _rough_places_of(fn: Callable[[np.ndarray], np.ndarray], left: float, right:
     ]
     rough = []
     for k in peaks:
-        close = np.linspace(x[max(0, k - 1)], x[min(_POINTS - 1, k + 3)], 33)
+        close = np.linspace(x[max(0, k - 1)], x[min(points - 1, k + 3)], 33)
         closer = np.abs(np.diff(fn(close), 2)).max()
         if bend[k] < _SMOOTH_RATIO * closer:
-            rough.append(_located(fn, float(x[max(0, k - 1)]), float(x[min(_POINTS - 1, k + 3)])))
+            rough.append(_located(fn, float(x[max(0, k - 1)]), float(x[min(points - 1, k + 3)])))
     return rough
 
 
