@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import fpsolve as fps
+from fpsolve.problem.roughness import rough_places
 from fpsolve.problem.streams import Stream
 from fpsolve.verdict.candidate import Candidate, process_field
 from fpsolve.verdict.decision import Measurement, Referee, decide
 from fpsolve.verdict.field_referees import FieldClaim, is_narrow_refutation, outlived
 from fpsolve.verdict.framing import driven_flux, field_of
 from fpsolve.verdict.marginal_referees import PropagationReferee, SampledMarginalReferee, TransportReferee, dkw_band
-from fpsolve.problem.roughness import rough_places
 from fpsolve.verdict.sources import declare, sources_of
 from fpsolve.verdict.weak_referees import Lookup, Waves, WeakFormReferee, read
 
