@@ -117,7 +117,8 @@ def advance(mass, times, points, drift, noise, change, moves):  # type: ignore[n
             if status != OK:
                 return status, k - 1
         if k == times.size - 1:
-            change[:] = mass
+            for i in range(n):
+                change[i] = mass[i]
         euler_step(mass, times[k] - times[k - 1], right, left, forward, inverse)
     for i in range(n):
         change[i] = mass[i] - change[i]
@@ -153,7 +154,8 @@ def follow(mass, state, limits, points, drift, noise, moves, times, bends, ends,
     forward, inverse = np.empty(n), np.empty(n)
     done, fresh = 0, True
     while t < end and done < times.size:
-        change[:] = mass
+        for i in range(n):
+            change[i] = mass[i]
         stop = end if t + 1.01 * step >= end else t + step
         if fresh or moves[0] or moves[1]:
             status = rates_at(stop, points, drift, noise, right, left)
@@ -168,7 +170,8 @@ def follow(mass, state, limits, points, drift, noise, moves, times, bends, ends,
         for i in range(n):
             moved += 0.5 * abs(change[i])
         if moved > 3.0 * target and step > shortest:
-            mass -= change
+            for i in range(n):
+                mass[i] -= change[i]
             step *= 0.3
             continue
         length, bend = stop - t, 0.0
@@ -177,7 +180,8 @@ def follow(mass, state, limits, points, drift, noise, moves, times, bends, ends,
             bend += abs(now - rate[i])
             rate[i] = now
         times[done], bends[done] = stop, bend / length
-        ends[done, 0], ends[done, 1] = mass[:3].sum(), mass[n - 3 :].sum()
+        ends[done, 0] = mass[0] + mass[1] + mass[2]
+        ends[done, 1] = mass[n - 1] + mass[n - 2] + mass[n - 3]
         tails[done, 0] = where_sum_reaches(mass, tail, False)
         tails[done, 1] = n - where_sum_reaches(mass, tail, True)
         cores[done, 0] = where_sum_reaches(mass, 0.1, False)

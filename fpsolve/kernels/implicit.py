@@ -112,52 +112,55 @@ def substitute(u, low, up, pivot):  # type: ignore[no-untyped-def]
 def factorise_ring(velocity, spread, value, slope, substep, place, low, up, pivot):  # type: ignore[no-untyped-def]
     """As `factorise` on a ring: cells from both ends alternate, so that neighbours are at most 2 REACH apart."""
     n = velocity.shape[0] - 1
-    reach = 2 * REACH
-    row = np.empty((2 * reach + 1, LANES))
+    reach, count = low.shape[1], low.shape[2]  # not constants: unrolled, the loops would take seconds to compile
+    row = np.empty((2 * reach + 1, count))
     cell = np.empty(n, np.int64)
     for i in range(n):
         cell[place[i] - reach] = i
     for r in range(n):
         i = cell[r]
-        row[:] = 0.0
+        for k in range(2 * reach + 1):
+            for lane in range(count):
+                row[k, lane] = 0.0
         for m in range(2 * REACH + 1):
             at = place[(i - REACH + m) % n] - r
-            for lane in range(LANES):
+            for lane in range(count):
                 out, into = 0.0, 0.0
                 if m > 0:
                     out = velocity[i + 1, lane] * value[i + 1, m - 1] - spread[i + 1, lane] * slope[i + 1, m - 1]
                 if m < 2 * REACH:
                     into = velocity[i, lane] * value[i, m] - spread[i, lane] * slope[i, m]
                 row[at, lane] += substep[lane] * (out - into)
-        row[reach] += 1.0
+        for lane in range(count):
+            row[reach, lane] += 1.0
         for k in range(reach):
-            for lane in range(LANES):
+            for lane in range(count):
                 share = row[k, lane] * pivot[r + k, lane]
                 low[r, k, lane] = share
                 for m in range(reach):
                     row[k + 1 + m, lane] -= share * up[r + k, m, lane]
-        for lane in range(LANES):
+        for lane in range(count):
             pivot[r + reach, lane] = 1.0 / row[reach, lane]
         for k in range(reach):
-            for lane in range(LANES):
+            for lane in range(count):
                 up[r + reach, k, lane] = row[reach + 1 + k, lane]
 
 
 @kernel(fastmath=_FAST)
 def substitute_ring(u, low, up, pivot):  # type: ignore[no-untyped-def]
     """Solve in every lane; u is (n + 4 REACH, LANES) in the order of `factorise_ring`."""
-    reach = 2 * REACH
+    reach, count = low.shape[1], low.shape[2]
     n = u.shape[0] - 2 * reach
     for i in range(n):
         for k in range(reach):
-            for lane in range(LANES):
+            for lane in range(count):
                 u[i + reach, lane] -= low[i, k, lane] * u[i + k, lane]
     for back in range(n):
         i = n - 1 - back
         for k in range(reach):
-            for lane in range(LANES):
+            for lane in range(count):
                 u[i + reach, lane] -= up[i + reach, k, lane] * u[i + reach + 1 + k, lane]
-        for lane in range(LANES):
+        for lane in range(count):
             u[i + reach, lane] *= pivot[i + reach, lane]
 
 
@@ -223,11 +226,14 @@ def extrapolated_step(u, t, length, problem, moves, work, fresh, result, gap):  
             if status != OK:
                 return status
     substep = length / COUNTS
-    lanes[:] = 0.0
+    for i in range(lanes.shape[0]):
+        for lane in range(LANES):
+            lanes[i, lane] = 0.0
     for i in range(n):
-        lanes[place[i], :] = u[i]
-    result[:] = 0.0
-    gap[:] = 0.0
+        for lane in range(LANES):
+            lanes[place[i], lane] = u[i]
+    for i in range(n):
+        result[i], gap[i] = 0.0, 0.0
     lane_done = 0
     for s in range(COUNTS[-1]):
         if moves or (s == 0 and fresh):
@@ -314,8 +320,8 @@ def march(u, times, target, tol, step, density, problem, moves, work, states, at
                 return STEP_VANISHED, taken, step, refused
             continue
         t = end if last else t + length
-        u[:] = result
-        states[taken] = result
+        for i in range(n):
+            u[i] = states[taken, i] = result[i]
         at[taken], errors[taken] = t, error
         taken += 1
         step = max(length, step if last else 0.0) * min(8.0, max(0.3, factor))
