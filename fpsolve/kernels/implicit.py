@@ -19,8 +19,8 @@ import numpy as np
 
 from fpsolve.kernels.coefficients import OK, call_coefficient
 from fpsolve.kernels.compile import kernel
+from fpsolve.kernels.lanes import LANES, subtract_products, subtract_products_and_scale
 
-LANES = 8
 REACH = 4  # cells on each side that a row reaches
 NOT_FINITE, TOO_MANY, STEP_VANISHED = 2, 3, 4
 
@@ -50,7 +50,10 @@ GAP = BEST - _weights_at_zero(1)
 
 @kernel(fastmath=_FAST)
 def factorise(velocity, spread, value, slope, substep, low, up, pivot):  # type: ignore[no-untyped-def]
-    """Triangular factors of I - substep A in each lane; velocity and spread are (n + 1, LANES)."""
+    """Triangular factors of I - substep A in each lane; velocity and spread are (n + 1, LANES).
+
+    `low` (n, REACH, LANES) has the nearest cell first, and so has `up` (n + REACH, REACH, LANES).
+    """
     n = velocity.shape[0] - 1
     row = np.empty((2 * REACH + 1, LANES))
     for i in range(n):
@@ -72,7 +75,7 @@ def factorise(velocity, spread, value, slope, substep, low, up, pivot):  # type:
         for k in range(REACH):
             for lane in range(LANES):
                 share = row[k, lane] * pivot[i + k, lane]
-                low[i, k, lane] = share
+                low[i, REACH - 1 - k, lane] = share
                 row[k + 1, lane] -= share * up[i + k, 0, lane]
                 row[k + 2, lane] -= share * up[i + k, 1, lane]
                 row[k + 3, lane] -= share * up[i + k, 2, lane]
@@ -89,23 +92,10 @@ def substitute(u, low, up, pivot):  # type: ignore[no-untyped-def]
     """Solve in every lane; u is (n + 2 REACH, LANES) with zeros in the first and last REACH rows."""
     n = u.shape[0] - 2 * REACH
     for i in range(n):
-        for lane in range(LANES):
-            u[i + 4, lane] -= (
-                low[i, 0, lane] * u[i, lane]
-                + low[i, 1, lane] * u[i + 1, lane]
-                + low[i, 2, lane] * u[i + 2, lane]
-                + low[i, 3, lane] * u[i + 3, lane]
-            )
+        subtract_products(u, i + REACH, -1, low, i * REACH)
     for back in range(n):
-        i = n - 1 - back
-        for lane in range(LANES):
-            u[i + 4, lane] = (
-                u[i + 4, lane]
-                - up[i + 4, 0, lane] * u[i + 5, lane]
-                - up[i + 4, 1, lane] * u[i + 6, lane]
-                - up[i + 4, 2, lane] * u[i + 7, lane]
-                - up[i + 4, 3, lane] * u[i + 8, lane]
-            ) * pivot[i + 4, lane]
+        i = n - 1 - back + REACH
+        subtract_products_and_scale(u, i, 1, up, i * REACH, pivot)
 
 
 @kernel(fastmath=_FAST)

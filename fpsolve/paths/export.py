@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fpsolve.errors import InputError, check_points, check_times
 from fpsolve.problem.mixtures import Empirical
-
-if TYPE_CHECKING:
-    from fpsolve.paths.evolution import Evolution
 
 FIELDS = {  # name: (long name, units in terms of those of x and t)
     "pdf": ("density q(x, t)", "1/x"),
@@ -27,7 +24,7 @@ _NEED_A_DENSITY = ("pdf", "logpdf", "score", "velocity")
 _POINTS, _TIMES = 401, 33
 
 
-def dataset(q: Evolution, x: Any, times: Any) -> Any:
+def dataset(q: Any, x: Any, times: Any) -> Any:
     """The dataset that `Evolution.to_xarray` describes."""
     xarray = _xarray()
     clock = _times_of(q) if times is None else check_times("times", times, q.t_span)
@@ -68,7 +65,7 @@ def package_version() -> str:
         return "unknown"
 
 
-def _attributes(q: Evolution) -> dict[str, str]:
+def _attributes(q: Any) -> dict[str, str]:
     """What a netCDF file can hold as attributes: text."""
     return {
         "title": "path of densities q(x, t)",
@@ -78,7 +75,7 @@ def _attributes(q: Evolution) -> dict[str, str]:
     }
 
 
-def _times_of(q: Evolution) -> np.ndarray:
+def _times_of(q: Any) -> np.ndarray:
     """Times of the error budgets; else those at which the path is known; else some over the span."""
     budgets = getattr(q, "error", None)
     if budgets is not None and "pdf" in budgets:
@@ -86,7 +83,7 @@ def _times_of(q: Evolution) -> np.ndarray:
     return np.linspace(*q.t_span, _TIMES) if q.times is None else q.times
 
 
-def _points_of(q: Evolution, times: np.ndarray) -> np.ndarray:
+def _points_of(q: Any, times: np.ndarray) -> np.ndarray:
     if q.grid is not None:
         return q.grid.faces
     spans = np.array([q.span(float(t)) for t in times])
