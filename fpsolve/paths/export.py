@@ -80,7 +80,7 @@ def _times_of(q: Any) -> np.ndarray:
     budgets = getattr(q, "error", None)
     if budgets is not None and "pdf" in budgets:
         return np.asarray(budgets["pdf"].times)
-    return np.linspace(*q.t_span, _TIMES) if q.times is None else q.times
+    return np.linspace(float(q.t_span[0]), float(q.t_span[1]), _TIMES) if q.times is None else q.times
 
 
 def _points_of(q: Any, times: np.ndarray) -> np.ndarray:
