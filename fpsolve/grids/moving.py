@@ -141,7 +141,10 @@ class MovingEvolution(Evolution):
         return self.inner.mass(t)
 
     def absorbed(self, t: float) -> tuple[float, float]:
-        """Mass that has left through the left and the right end: the integral of the flux there."""
+        """Mass that has left through the left and the right end: what is missing inside.
+
+        `stats["mass"]` has the integrals of the fluxes, found apart from it, at the end of the span.
+        """
         return self.inner.absorbed(t)
 
 
