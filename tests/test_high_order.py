@@ -758,3 +758,9 @@ def test_a_grid_too_coarse_says_what_is_missing(cells: int) -> None:
     assert q.error["pdf"].main_cause == "space"
     assert "misses rtol=1e-09" in q.message
     assert (q.grid.left, q.grid.right, q.grid.cells) == (-7, 7, cells)
+
+
+def test_a_ring_refuses_graded_cells() -> None:
+    ring = fps.SDE(0.3, 1.0, support=(0, 2), boundary="periodic")
+    with pytest.raises(fps.InputError, match="equal"):
+        fps.solve_fokker_planck(ring, fps.PointMass(1.0), (0, 1), grid=fps.Grid(0, 2, 64, stretch=0.3))

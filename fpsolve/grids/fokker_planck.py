@@ -316,4 +316,7 @@ def _check_grid(process: Process, law: Law, grid: Grid) -> None:
         if kind in ("absorbing", "periodic") and end != wall:
             rule = f"a grid must reach the end of the support that is {kind}"
             raise InputError(rule, (grid.left, grid.right), f"let it end at {wall:g}")
+    if process.boundary[0] == "periodic" and not grid.is_uniform:
+        rule, fix = "cells that close to a ring must be equal", f"write fps.Grid({left:g}, {right:g}, n)"
+        raise InputError(rule, grid.grading(), fix)
     check_grid_holds(law, grid)

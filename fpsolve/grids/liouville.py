@@ -21,6 +21,7 @@ from fpsolve.errors import (
 )
 from fpsolve.grids.atoms import AtomEvolution
 from fpsolve.grids.characteristics import CharacteristicEvolution
+from fpsolve.grids.domain import check_grid_holds
 from fpsolve.grids.trajectories import Flow
 from fpsolve.grids.transport import Level, choose_grid, find_reach
 from fpsolve.grids.transport_solution import TransportEvolution, judge
@@ -39,7 +40,6 @@ _FIRST_CELLS = 200
 _MOST_CELLS = 25600
 _FIRST_TOL, _LEAST_TOL = 1e-4, 1e-12  # of single steps along characteristics
 _OUTSIDE = 1e-9
-_MISSED = 1e-2
 _STILL = 1e-12  # speed through a closed end, relative to the largest, that counts as rounding
 _ROUGH = 1e-3  # error of ∂x v summed along a trajectory from which v counts as discontinuous
 
@@ -185,14 +185,7 @@ def _check_grid(grid: Any, scheme: str, law: Law, process: Process) -> None:
         raise InputError(
             "a periodic grid has equal cells over the whole support", grid, f"fps.Grid({left}, {right}, n)"
         )
-    outside = float(law.cdf(grid.left)) + float(law.sf(grid.right))
-    if outside > _MISSED:
-        low, high = law.quantile_span(1e-12)
-        raise DensityError(
-            f"a grid must hold the initial law (all but {_MISSED:g} of its mass)",
-            f"mass {outside:.3g} outside [{grid.left:g}, {grid.right:g}]",
-            f"use a grid that covers [{low:.4g}, {high:.4g}], or leave grid= out",
-        )
+    check_grid_holds(law, grid)
 
 
 def _along_characteristics(
