@@ -28,7 +28,7 @@ _THIN = 1e-8  # of the largest density
 _LOWEST = -650.0  # logarithm of the smallest density that is shown, relative to the largest
 _EPS = 2.3e-16
 EXACT_CELLS = 1e-14  # relative accuracy of the masses of cells
-_NODES_IN_TIME = 20.0  # amplification of rounding by the derivative in time, times the step
+_NODES_IN_TIME = 12.0  # amplification of rounding by the derivative in time, times the step
 _AMPLIFIED = 135.0  # rounding, by the weights of the extrapolation in time
 
 
