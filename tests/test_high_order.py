@@ -764,3 +764,41 @@ def test_a_ring_refuses_graded_cells() -> None:
     ring = fps.SDE(0.3, 1.0, support=(0, 2), boundary="periodic")
     with pytest.raises(fps.InputError, match="equal"):
         fps.solve_fokker_planck(ring, fps.PointMass(1.0), (0, 1), grid=fps.Grid(0, 2, 64, stretch=0.3))
+
+
+# ---- coefficients that jump in x
+
+
+def towards_a_point(x: np.ndarray, t: float, start: float) -> np.ndarray:
+    """Density of dX = -sign(X) dt + dW from start > 0 (Karatzas and Shreve 1984)."""
+    tail = [np.sqrt(2 * np.pi * t) * scipy.stats.norm.sf((a - t) / np.sqrt(t)) for a in (start + x, start - x)]
+    right = np.exp(-((start - x - t) ** 2) / (2 * t)) + np.exp(-2 * x) * tail[0]
+    left = np.exp(2 * start - (start - x + t) ** 2 / (2 * t)) + np.exp(2 * x) * tail[1]
+    return np.where(x > 0, right, left) / np.sqrt(2 * np.pi * t)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3217])
+def test_cells_crowd_where_the_drift_jumps(place: float) -> None:
+    process = fps.SDE(lambda x: -np.sign(x - place), 1.0)
+    q = fps.solve_fokker_planck(process, fps.PointMass(place + 0.5), (0, 1), t_eval=[0.25, 1.0], rtol=1e-4)
+    assert "crowd" in q.message
+    x = np.linspace(-4, 4, 801) + 1e-3
+    for k, t in enumerate((0.25, 1.0)):
+        true = towards_a_point(x, t, 0.5)
+        error = abs(q.pdf(place + x, t) - true).max() / true.max()
+        assert error < min(1e-4, q.error["pdf"].total[k])
+
+
+def test_density_jumps_with_the_noise() -> None:
+    """Oscillating Brownian motion, g = 1 left and 2 right of zero: g² q is continuous (Keilson and Wellner 1978)."""
+    process = fps.SDE(0.0, lambda x: np.where(x < 0, 1.0, 2.0))
+    q = fps.solve_fokker_planck(process, fps.PointMass(0.5), (0, 1), t_eval=[1.0], rtol=1e-4)
+    assert "g jumps" in q.message
+    x = np.linspace(-4, 6, 500)
+    normal = scipy.stats.norm.pdf
+    right = 0.5 * (normal(0.5 * (x - 0.5)) - normal(0.5 * (x + 0.5)) / 3)
+    true = np.where(x > 0, right, 4 / 3 * normal(x - 0.25))
+    away = abs(x) > 0.05
+    assert abs(q.pdf(x, 1.0) - true)[away].max() < 2e-3 * true.max()
+    values, errors = q.with_error("pdf", x, 1.0)
+    assert (abs(values - true) <= errors + 1e-12).mean() > 0.98

@@ -217,6 +217,13 @@ class TableauSlices:
             tableau.grid, t, tableau.masses()[0][0], lambda name: self._shown(name, tableau.field(name).row(0))
         )
 
+    def _half_width(self) -> float:
+        """Half the width of the middle 80 % of the mass, where it is narrowest."""
+        tops = np.cumsum(self.masses, axis=1)
+        faces = self._tableau.grid.faces
+        cores = [np.interp([0.1, 0.9], top, faces[1:]) for top in tops]
+        return 0.5 * min(float(np.ptp(core)) for core in cores)
+
     def _shown(self, name: str, field: Field) -> Field:
         """The field with the error of a value from the other side where g jumps within a few cells.
 
@@ -229,4 +236,7 @@ class TableauSlices:
         for place in grid.place(self._rounds.jumps):
             near = slice(max(int(place) - _NEAR_JUMP, 0), int(place) + _NEAR_JUMP + 2)
             space[near] += np.ptp(field.value[near])
+            # where in its cell g jumps is an error of first order that differences between levels do not show
+            width = float(np.diff(grid.nodes(np.array([place - 0.5, place + 0.5])))[0])
+            space += width / self._half_width() * np.abs(field.value if name != "logpdf" else 1.0).max()
         return Field(field.value, field.errors | {"space": space})
