@@ -12,8 +12,8 @@ from fpsolve.errors import (
     Undecided,
     UnknownName,
 )
+from fpsolve.grids.flows.liouville import solve_liouville
 from fpsolve.grids.fokker_planck import solve_fokker_planck
-from fpsolve.grids.liouville import solve_liouville
 from fpsolve.grids.storage import load
 from fpsolve.particles.ensemble import Ensemble
 from fpsolve.particles.flow import flow_map

@@ -11,8 +11,8 @@ from scipy import stats
 
 import fpsolve as fps
 from fpsolve.grids import transport as levels
-from fpsolve.grids.transport import Level
-from fpsolve.grids.velocity import Velocity
+from fpsolve.grids.flows.transport import Level
+from fpsolve.grids.flows.velocity import Velocity
 from fpsolve.kernels.transport import PERIODIC, transport
 
 MIXTURE = fps.GaussianMixture([0.4, 0.6], [-1.0, 1.2], [0.4, 0.5])

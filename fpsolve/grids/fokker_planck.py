@@ -9,8 +9,8 @@ import numpy as np
 
 from fpsolve.errors import BlowUp, DensityError, InputError, check_choice, check_number, check_t_span, check_times
 from fpsolve.grids.domain import check_grid_holds
+from fpsolve.grids.flows.liouville import solve_liouville
 from fpsolve.grids.high_order import Refinement
-from fpsolve.grids.liouville import solve_liouville
 from fpsolve.grids.march import Setting
 from fpsolve.grids.moving import Frame, MovingEvolution
 from fpsolve.grids.robust import Rounds

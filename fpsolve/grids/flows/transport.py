@@ -9,8 +9,8 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from fpsolve.errors import CoefficientError, MassEscape
-from fpsolve.grids.trajectories import LOST
-from fpsolve.grids.velocity import Velocity
+from fpsolve.grids.flows.trajectories import LOST
+from fpsolve.grids.flows.velocity import Velocity
 from fpsolve.kernels.coefficients import OK, RAISED
 from fpsolve.kernels.transport import CLOSED, OPEN, PERIODIC, fluxes_of, reconstruct, transport
 from fpsolve.problem.grid import Grid

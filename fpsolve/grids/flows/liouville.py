@@ -19,13 +19,13 @@ from fpsolve.errors import (
     check_t_span,
     check_times,
 )
-from fpsolve.grids.atoms import AtomEvolution
-from fpsolve.grids.characteristics import CharacteristicEvolution
 from fpsolve.grids.domain import check_grid_holds
-from fpsolve.grids.trajectories import Flow
-from fpsolve.grids.transport import Level, choose_grid, find_reach
-from fpsolve.grids.transport_solution import TransportEvolution, judge
-from fpsolve.grids.velocity import Velocity
+from fpsolve.grids.flows.atoms import AtomEvolution
+from fpsolve.grids.flows.characteristics import CharacteristicEvolution
+from fpsolve.grids.flows.trajectories import Flow
+from fpsolve.grids.flows.transport import Level, choose_grid, find_reach
+from fpsolve.grids.flows.transport_solution import TransportEvolution, judge
+from fpsolve.grids.flows.velocity import Velocity
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.density import as_law
 from fpsolve.problem.grid import Grid

@@ -10,8 +10,8 @@ from scipy.optimize import brentq
 
 from fpsolve.errors import InputError, check_choice, check_points
 from fpsolve.grids.budgets import ErrorBudget
-from fpsolve.grids.pullback import Fields, Trace, pull_back, trace_of
-from fpsolve.grids.trajectories import Flow
+from fpsolve.grids.flows.pullback import Fields, Trace, pull_back, trace_of
+from fpsolve.grids.flows.trajectories import Flow
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.law import Law, check_faces, check_probabilities, generator_of, pointwise
 from fpsolve.problem.process import Process

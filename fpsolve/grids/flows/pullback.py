@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
-from fpsolve.grids.trajectories import TAIL, Bundle, Flow
+from fpsolve.grids.flows.trajectories import TAIL, Bundle, Flow
 from fpsolve.problem.law import Law
 
 _EPS = 2.3e-16

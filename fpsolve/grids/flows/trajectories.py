@@ -17,7 +17,7 @@ from scipy.integrate import DOP853
 from scipy.ndimage import minimum_filter1d
 
 from fpsolve.errors import BlowUp, CoefficientError, MassEscape
-from fpsolve.grids.velocity import Velocity
+from fpsolve.grids.flows.velocity import Velocity
 from fpsolve.problem.law import Law
 
 TAIL = 1e-30  # mass outside the nodes on each side

@@ -12,8 +12,8 @@ from scipy.ndimage import maximum_filter1d
 from fpsolve.errors import InputError, check_choice, check_points
 from fpsolve.grids.budgets import ErrorBudget
 from fpsolve.grids.faced_law import FacedLaw
-from fpsolve.grids.transport import Coordinates, Level, State
-from fpsolve.grids.velocity import Velocity
+from fpsolve.grids.flows.transport import Coordinates, Level, State
+from fpsolve.grids.flows.velocity import Velocity
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.law import Law, pointwise
 from fpsolve.problem.process import Process

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from fpsolve.errors import BlowUp
-from fpsolve.grids.trajectories import Bundle, Stepper
-from fpsolve.grids.velocity import Velocity
+from fpsolve.grids.flows.trajectories import Bundle, Stepper
+from fpsolve.grids.flows.velocity import Velocity
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.mixtures import Empirical, PointMass
 from fpsolve.problem.process import Process
