@@ -15,9 +15,15 @@ from fpsolve.errors import (
 from fpsolve.grids.flows.liouville import solve_liouville
 from fpsolve.grids.fokker_planck import solve_fokker_planck
 from fpsolve.grids.storage import load
+from fpsolve.particles import functionals
+from fpsolve.particles.brownian import BrownianPath
 from fpsolve.particles.ensemble import Ensemble
 from fpsolve.particles.flow import flow_map
+from fpsolve.particles.histogram import Histogram
+from fpsolve.particles.multilevel import multilevel
+from fpsolve.particles.schemes import Scheme, scheme
 from fpsolve.particles.simulate import simulate
+from fpsolve.particles.tableaux import SCHEMES
 from fpsolve.paths import processes, schedules
 from fpsolve.paths.closed_forms import exact_evolution
 from fpsolve.paths.evolution import Evolution, path
@@ -40,8 +46,10 @@ __version__ = "0.1.0"
 __all__ = [
     "KDE",
     "ODE",
+    "SCHEMES",
     "SDE",
     "BlowUp",
+    "BrownianPath",
     "Claim",
     "ClaimError",
     "CoefficientError",
@@ -55,6 +63,7 @@ __all__ = [
     "GammaMixture",
     "GaussianMixture",
     "Grid",
+    "Histogram",
     "InputError",
     "LaplaceMixture",
     "MassEscape",
@@ -62,6 +71,7 @@ __all__ = [
     "Normal",
     "PointMass",
     "Pushforward",
+    "Scheme",
     "Undecided",
     "UnknownName",
     "Unnormalized",
@@ -77,11 +87,14 @@ __all__ = [
     "exact",
     "exact_evolution",
     "flow_map",
+    "functionals",
     "load",
     "maps",
+    "multilevel",
     "path",
     "processes",
     "schedules",
+    "scheme",
     "simulate",
     "solve_fokker_planck",
     "solve_liouville",

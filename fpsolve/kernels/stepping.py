@@ -1,7 +1,7 @@
-"""Euler-Maruyama over compiled coefficients: one kernel for every process, with functionals and coupled halving.
+"""Many paths over many steps: one kernel for every process and scheme, with functionals and coupled halving.
 
-Coefficients stand in one table: row 0 the drift, row 1 the diffusion, rows 2+2m and 3+2m the integrands a and b of
-functional m. A lost path stays where it was last seen, inside the support, and is no longer moved.
+A path ends when it is lost or absorbed: a lost one stays where it was last seen, inside the support, an absorbed one
+at the end that absorbed it, and neither is moved any more.
 """
 
 from __future__ import annotations
@@ -14,26 +14,30 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fpsolve.kernels.coefficients import call_coefficient
+from fpsolve.kernels.brownian import BRIDGE, draw_step, new_draws, new_tree, uniforms
 from fpsolve.kernels.compile import kernel
-from fpsolve.kernels.normals import U, fill_normal_pairs, fma
+from fpsolve.kernels.normals import fma
+from fpsolve.kernels.schemes import (
+    DIFFUSION,
+    DONE,
+    NOT_FINITE,
+    OWN_ROWS,
+    RAISED,
+    STOPPED,
+    evaluate_row,
+    new_stages,
+    scheme_step,
+)
+from fpsolve.kernels.walls import bridge_top, count_near, meet_ends
 
-# what `advance` returns
-DONE, RAISED, NOT_FINITE, STOPPED = 0, 1, 2, 3
-# why a path was lost (Paths.cause)
-LEFT_SUPPORT, OVERFLOW, COEFFICIENT_OVERFLOW, FUNCTIONAL_OVERFLOW = 1, 2, 3, 4
-
+# why a path ended (Paths.cause)
+LEFT_SUPPORT, OVERFLOW, COEFFICIENT_OVERFLOW, FUNCTIONAL_OVERFLOW, STAGE_FAILED = range(1, 6)
+ABSORBED_LEFT, ABSORBED_RIGHT = 6, 7
+# kinds of functionals
+INTEGRAL, MAXIMUM, MINIMUM = 0, 1, 2
+_EXTREME_DRAW = 32
 
 HUGE = 1e100  # a path beyond has overflowed: the squares of test functions still fit a float
-
-
-class Table(NamedTuple):
-    """Coefficients as the kernel sees them; every array has one entry per row, except params."""
-
-    addresses: np.ndarray  # int64
-    offsets: np.ndarray  # int64, where the parameters of a row begin in params
-    params: np.ndarray
-    constant: np.ndarray  # uint8, evaluated once per call
 
 
 class Paths(NamedTuple):
@@ -41,18 +45,17 @@ class Paths(NamedTuple):
 
     x: np.ndarray  # (n,)
     sums: np.ndarray  # (functionals, n)
-    lost: np.ndarray  # (n,) time of loss, inf while the path lives
+    ended: np.ndarray  # (n,) time of loss or absorption, inf while the path lives
     cause: np.ndarray  # (n,) uint8
 
 
-class Limits(NamedTuple):
-    """Where paths may be: ends within ±HUGE, whether they reflect, and from what |x| on a coefficient may overflow."""
+class Scratch(NamedTuple):
+    """Arrays of one block and level."""
 
-    left: float
-    right: float
-    reflect_left: bool
-    reflect_right: bool
-    far: float
+    new: np.ndarray  # (n,)
+    values: np.ndarray  # (rows, n)
+    dw: np.ndarray  # (n,)
+    dz: np.ndarray
 
 
 @intrinsic
@@ -67,41 +70,15 @@ def _read_flag(typing_context: Any, flags: Any) -> Any:
 
 
 @kernel
-def _evaluate(table, row, x, t, out):  # type: ignore[no-untyped-def]
-    return call_coefficient(table.addresses[row], x, x.size, t, table.params[table.offsets[row] :], out)
-
-
-@kernel
-def _fold(x, limits):  # type: ignore[no-untyped-def]
-    """Reflect once at each reflecting end; a jump over more than the whole support is folded in `_settle`."""
-    if limits.reflect_left:
-        for j in range(x.size):
-            x[j] = limits.left + abs(x[j] - limits.left)
-    if limits.reflect_right:
-        for j in range(x.size):
-            x[j] = limits.right - abs(limits.right - x[j])
-
-
-@kernel
-def _folded(x, limits):  # type: ignore[no-untyped-def]
-    """Reflect until inside, where both ends reflect."""
-    if not (limits.reflect_left and limits.reflect_right and math.isfinite(x)):
-        return x
-    width = limits.right - limits.left
-    y = (x - limits.left) % (2.0 * width)
-    return limits.left + (y if y <= width else 2.0 * width - y)
-
-
-@kernel
-def _cause_of_loss(j, x, new, values, sums, limits):  # type: ignore[no-untyped-def]
+def _failure(j, x, y, values, sums, limits):  # type: ignore[no-untyped-def]
     """Return (cause, row): 0 if path j is well, -1 with the guilty row if a coefficient failed at an ordinary place."""
     for row in range(values.shape[0]):
         if not math.isfinite(values[row, j]):
             return (COEFFICIENT_OVERFLOW, row) if abs(x[j]) > limits.far else (-1, row)
-    if not abs(new[j]) <= HUGE:
+    if math.isnan(y):
+        return STAGE_FAILED, 0
+    if not abs(y) <= HUGE:
         return OVERFLOW, 0
-    if not limits.left <= new[j] <= limits.right:
-        return LEFT_SUPPORT, 0
     for m in range(sums.shape[0]):
         if not math.isfinite(sums[m, j]):
             return FUNCTIONAL_OVERFLOW, 0
@@ -109,58 +86,92 @@ def _cause_of_loss(j, x, new, values, sums, limits):  # type: ignore[no-untyped-
 
 
 @kernel
-def _settle(x, new, values, paths, t, t_next, limits, report):  # type: ignore[no-untyped-def]
-    """Look at each path after a step in which something was not finite or outside: mark the lost, or stop the run."""
+def _settle(new, values, paths, t, h, limits, first_path, k, key, coarse, report):  # type: ignore[no-untyped-def]
+    """Look at each living path after a step in which something failed, or came near an end."""
+    x = paths.x
     for j in range(x.size):
-        if paths.lost[j] < math.inf:
+        if paths.ended[j] < math.inf:
             continue
-        new[j] = _folded(new[j], limits)
-        cause, row = _cause_of_loss(j, x, new, values, paths.sums, limits)
+        cause, row = _failure(j, x, new[j], values, paths.sums, limits)
         if cause < 0:
             report[0], report[1], report[2], report[3] = row, t, x[j], j
             return NOT_FINITE
+        if cause == 0:
+            y, after, at_left = meet_ends(x[j], new[j], values[DIFFUSION, j], h, limits, first_path + j, k, key, coarse)
+            if after < math.inf:
+                new[j], paths.ended[j] = y, t + after
+                paths.cause[j] = ABSORBED_LEFT if at_left else ABSORBED_RIGHT
+                continue
+            new[j] = y
+            if not limits.left <= y <= limits.right:
+                cause = LEFT_SUPPORT
         if cause > 0:
-            paths.lost[j], paths.cause[j], new[j] = t_next, cause, x[j]
+            paths.ended[j], paths.cause[j], new[j] = t + h, cause, x[j]
     return DONE
 
 
 @kernel
-def _add_to_sum(s, lost, a, b, z, dt, root):  # type: ignore[no-untyped-def]
+def _add_to_integral(s, ended, a, b, dw, h):  # type: ignore[no-untyped-def]
     """I += a dt + b dW for the living; return how many sums are not finite."""
     bad = 0
     for j in range(s.size):
-        y = fma(b[j], root * z[j], fma(a[j], dt, s[j]))
-        s[j] = y if lost[j] == math.inf else s[j]
+        y = fma(b[j], dw[j], fma(a[j], h, s[j]))
+        s[j] = y if ended[j] == math.inf else s[j]
         bad += not abs(y) < math.inf
     return bad
 
 
 @kernel
-def _euler_step(table, paths, x, new, values, z, t, t_next, dt, root, limits, report):  # type: ignore[no-untyped-def]
-    """One step from x to new with dW = root z; return a status."""
-    for row in range(values.shape[0]):
-        if not table.constant[row] and _evaluate(table, row, x, t, values[row]) != 0:
-            report[0], report[1] = row, t
-            return RAISED
-    bad = 0
-    for m in range(paths.sums.shape[0]):
-        bad += _add_to_sum(paths.sums[m], paths.lost, values[2 + 2 * m], values[3 + 2 * m], z, dt, root)
-    f, g, lost = values[0], values[1], paths.lost
-    for j in range(x.size):
-        y = fma(g[j], root * z[j], fma(f[j], dt, x[j]))
-        new[j] = y if lost[j] == math.inf else x[j]
-    if limits.reflect_left or limits.reflect_right:
-        _fold(new, limits)
-    for j in range(x.size):
-        bad += not (limits.left <= new[j] <= limits.right)
-    return DONE if bad == 0 else _settle(x, new, values, paths, t, t_next, limits, report)
+def _update_extreme(s, sign, x, new, living, g, h, limits, first_path, k, key, draw):  # type: ignore[no-untyped-def]
+    """Running maximum (sign 1) or minimum (sign -1) after a step from x to new of the paths that were living before."""
+    for j in range(s.size):
+        if not living[j]:
+            continue
+        top = max(sign * x[j], sign * new[j])
+        if limits.bridge:
+            room, variance = sign * s[j] - top, g[j] * g[j] * h
+            if room < 0.0 or room * room < 20.0 * variance:  # beyond, a bridge gets there with probability exp(-40)
+                uniform, _, _ = uniforms(first_path + j, k, BRIDGE, draw, key)
+                top = bridge_top(sign * x[j], sign * new[j], variance, uniform)
+        end = limits.right if sign > 0.0 else -limits.left
+        s[j] = sign * max(sign * s[j], min(top, end))
 
 
 @kernel
-def _fill_constants(table, x, t, values):  # type: ignore[no-untyped-def]
+def _step(method, table, noise, kinds, paths, scratch, stages, living, t, h, first_path, k, coarse, limits, report):  # type: ignore[no-untyped-def]
+    """One step of all paths; return a status."""
+    x, new, values, dw = paths.x, scratch.new, scratch.values, scratch.dw
     for row in range(values.shape[0]):
-        if table.constant[row]:
-            _evaluate(table, row, x, t, values[row])
+        if not table.constant[row] and evaluate_row(table, row, x, t, values[row], report) != DONE:
+            return RAISED
+    status = scheme_step(
+        method, table, noise, x, t, h, dw, scratch.dz, paths.ended, first_path, k, coarse, values, stages, new, report
+    )
+    if status != DONE:
+        return status
+    extremes, bad = False, 0
+    for m in range(kinds.size):
+        extremes = extremes or kinds[m] != INTEGRAL
+        if kinds[m] == INTEGRAL:
+            a, b = values[OWN_ROWS + 2 * m], values[OWN_ROWS + 1 + 2 * m]
+            bad += _add_to_integral(paths.sums[m], paths.ended, a, b, dw, h)
+    for j in range(x.size):
+        new[j] = new[j] if paths.ended[j] == math.inf else x[j]
+        if extremes:
+            living[j] = paths.ended[j] == math.inf
+    if bad + count_near(x, new, values[DIFFUSION], paths.ended, h, limits) > 0:
+        status = _settle(new, values, paths, t, h, limits, first_path, k, noise.key, coarse, report)
+        if status != DONE:
+            return status
+    for m in range(kinds.size):
+        if kinds[m] != INTEGRAL:
+            sign, draw = (1.0 if kinds[m] == MAXIMUM else -1.0), _EXTREME_DRAW + 2 * m + (1 if coarse else 0)
+            _update_extreme(
+                paths.sums[m], sign, x, new, living, values[DIFFUSION], h, limits, first_path, k, noise.key, draw
+            )
+    for j in range(x.size):
+        x[j] = new[j]
+    return DONE
 
 
 @kernel
@@ -173,72 +184,90 @@ def _copy(source, a, target, b, n):  # type: ignore[no-untyped-def]
     """Copy n paths; loops, because numba takes seconds to compile an assignment of slices."""
     for j in range(n):
         target.x[b + j] = source.x[a + j]
-        target.lost[b + j] = source.lost[a + j]
+        target.ended[b + j] = source.ended[a + j]
         target.cause[b + j] = source.cause[a + j]
         for m in range(source.sums.shape[0]):
             target.sums[m, b + j] = source.sums[m, a + j]
 
 
 @kernel
-def _advance_block(fine, coarse, first_path, key, noisy, k0, k1, t0, h, table, limits, stop, report):  # type: ignore[no-untyped-def]
+def _scratch(table, x, t, report):  # type: ignore[no-untyped-def]
+    """Room for one level, constants filled in."""
+    n = x.size
+    values = np.zeros((table.addresses.size, n))
+    for row in range(values.shape[0]):
+        if table.constant[row]:
+            evaluate_row(table, row, x, t, values[row], report)
+    return Scratch(np.empty(n), values, np.zeros(n), np.zeros(n))
+
+
+@kernel
+def _gather(coarse, fine, first, h):  # type: ignore[no-untyped-def]
+    """Increments of a step of 2 h from those of its two halves: called after each half."""
+    for j in range(coarse.dw.size):
+        if first:
+            coarse.dw[j], coarse.dz[j] = fine.dw[j], fine.dz[j]
+        else:
+            coarse.dz[j] += fine.dz[j] + h * coarse.dw[j]
+            coarse.dw[j] += fine.dw[j]
+
+
+@kernel
+def _advance_block(fine, coarse, first_path, noise, k0, k1, t0, h, method, table, kinds, limits, stop, report):  # type: ignore[no-untyped-def]
     """Advance one block over the steps k0 ... k1; `coarse`, if not empty, goes two steps at once on the same noise."""
     n, coupled = fine.x.size, coarse.x.size > 0
-    x, new, y, other = fine.x.copy(), np.empty(n), coarse.x.copy(), np.empty(coarse.x.size)
-    values = np.empty((table.addresses.size, n))
-    u, v, z = np.empty(n, np.uint64), np.empty(n, np.uint64), np.zeros((2, n))
-    root = math.sqrt(h)
-    _fill_constants(table, x, t0, values)
-    for pair in range(k0 // 2, (k1 + 1) // 2):
-        if noisy:
-            fill_normal_pairs(U(first_path), U(pair), U(0), U(0), key, u, v, z[0], z[1])
-        for k in range(max(k0, 2 * pair), min(k1, 2 * pair + 2)):
-            if _read_flag(stop) != 0:
-                return STOPPED
-            t, t_next = t0 + (k - k0) * h, t0 + (k + 1 - k0) * h
-            status = _euler_step(table, fine, x, new, values, z[k % 2], t, t_next, h, root, limits, report)
+    tree, draws, stages, living = new_tree(noise, n), new_draws(n), new_stages(method, n), np.empty(n, np.bool_)
+    one, two = _scratch(table, fine.x, t0, report), _scratch(table, coarse.x, t0, report)
+    for k in range(k0, k1):
+        if _read_flag(stop) != 0:
+            return STOPPED
+        draw_step(noise, first_path, k, k == k0, h, tree, draws, one.dw, one.dz)
+        t = t0 + (k - k0) * h
+        status = _step(
+            method, table, noise, kinds, fine, one, stages, living, t, h, first_path, k, False, limits, report
+        )
+        if status != DONE:
+            return status
+        if not coupled:
+            continue
+        _gather(two, one, k % 2 == 0, h)
+        if k % 2 == 1:
+            status = _step(
+                method, table, noise, kinds, coarse, two, stages, living, t - h, 2.0 * h, first_path, k // 2, True,
+                limits, report,
+            )  # fmt: skip
             if status != DONE:
                 return status
-            x, new = new, x
-        if coupled:
-            for j in range(n):
-                z[0, j] += z[1, j]
-            t, t_next = t0 + (2 * pair - k0) * h, t0 + (2 * pair + 2 - k0) * h
-            status = _euler_step(table, coarse, y, other, values, z[0], t, t_next, 2.0 * h, root, limits, report)
-            if status != DONE:
-                return status
-            y, other = other, y
-    for j in range(n):
-        fine.x[j] = x[j]
-    for j in range(y.size):
-        coarse.x[j] = y[j]
     return DONE
 
 
 @kernel
-def advance(fine, coarse, first_path, key, noisy, block, k0, k1, t0, h, table, limits, stop, report):  # type: ignore[no-untyped-def]
-    """Advance paths by Euler-Maruyama over the steps k0 ... k1 of size h from time t0; return a status.
+def advance(fine, coarse, first_path, noise, block, k0, k1, t0, h, method, table, kinds, limits, stop, report):  # type: ignore[no-untyped-def]
+    """Advance paths over the steps k0 ... k1 of size h from time t0; return a status.
 
     Parameters
     ----------
     fine : Paths
-        Path j of them has the number first_path + j, which with `key` and the step number decides its noise.
+        Path j of them has the number first_path + j, which with the noise and the step number decides its increments.
     coarse : Paths
         The same paths with step 2 h on the same noise (then k0 and k1 are even), or an empty Paths.
-    noisy : bool
-        Whether any coefficient of dW can differ from zero.
     block : int
-        Paths handled at a time; it changes the speed alone.
+        Paths handled at a time; it changes the speed alone (a multiple of GROUP, which adaptive steps share).
+    kinds : ndarray of uint8, shape (functionals,)
+        INTEGRAL, MAXIMUM or MINIMUM.
     stop : ndarray of uint8, shape (1,)
         Looked at in every step; nonzero ends the call with STOPPED.
     report : ndarray, shape (4,)
-        After RAISED: row of the coefficient, time. After NOT_FINITE: row, time, x, place of the path in `fine`.
+        After RAISED: row of the coefficient (-1: a user's step), time. After NOT_FINITE: row, time, x, place in `fine`.
     """
     for a in range(0, fine.x.size, block):
         n = min(block, fine.x.size - a)
         part, second = _block(n, fine.sums.shape[0]), _block(min(n, coarse.x.size), coarse.sums.shape[0])
         _copy(fine, a, part, 0, n)
         _copy(coarse, a, second, 0, second.x.size)
-        status = _advance_block(part, second, first_path + a, key, noisy, k0, k1, t0, h, table, limits, stop, report)
+        status = _advance_block(
+            part, second, first_path + a, noise, k0, k1, t0, h, method, table, kinds, limits, stop, report
+        )
         if status != DONE:
             report[3] += a
             return status

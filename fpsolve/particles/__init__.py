@@ -2,6 +2,8 @@
 
 from fpsolve.particles.ensemble import Ensemble
 from fpsolve.particles.flow import FlowMap, flow_map
+from fpsolve.particles.schemes import Scheme
 from fpsolve.particles.simulate import simulate
+from fpsolve.particles.tableaux import SCHEMES
 
-__all__ = ["Ensemble", "FlowMap", "flow_map", "simulate"]
+__all__ = ["SCHEMES", "Ensemble", "FlowMap", "Scheme", "flow_map", "simulate"]

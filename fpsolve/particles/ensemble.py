@@ -11,7 +11,7 @@ import numpy as np
 
 from fpsolve.errors import BlowUp, InputError, check_time
 from fpsolve.particles.moments import Moments
-from fpsolve.particles.run import Lost, Store
+from fpsolve.particles.run import Kept, Lost
 from fpsolve.problem.coefficient import Binding, check_finite, checked_array
 from fpsolve.problem.estimate import Estimate
 
@@ -28,12 +28,14 @@ class Ensemble:
         Positions; NaN from the time on at which a path was lost. With bias="halving" those of step h/2.
     functionals : dict of ndarray, shape (paths,)
         Values at t1 of ∫ a dt + ∫ b dW; empty with keep="none" (their means are in `stats`).
+    absorbed_at : ndarray, shape (paths,)
+        Time of absorption, inf for paths that are alive; `x` then is the end. Empty with keep="none".
     save_at : ndarray
         Times of the observables.
     stats : dict
-        n_paths, steps, step_sizes (smallest, largest), path_steps, coefficients (which way each ran and why),
-        functionals (an Estimate of each mean; None if paths were lost or there is one path), lost (count,
-        first_path, first_time, start, cause), threads, seconds.
+        n_paths, interrupted, scheme, steps, step_sizes (smallest, largest), path_steps, coefficients (which way each
+        ran and why), functionals (an Estimate of each mean; None if paths were lost or there is one path), lost
+        (count, first_path, first_time, start, cause), threads, seconds.
     message : str
         One line for people.
 
@@ -47,13 +49,15 @@ class Ensemble:
     t: np.ndarray
     x: np.ndarray
     functionals: Mapping[str, np.ndarray]
+    absorbed_at: np.ndarray
     save_at: np.ndarray
     stats: Mapping[str, Any]
     message: str
     _observables: Mapping[str, Moments]
-    _store: Store
+    _kept: Kept
     _lost: Lost
     _route: str
+    _antithetic: bool
 
     @property
     def observables(self) -> dict[str, Estimate]:
@@ -71,9 +75,9 @@ class Ensemble:
     @property
     def coarse(self) -> np.ndarray:
         """Positions with step h on the noise of `x`, same shape; InputError unless bias="halving" ran them."""
-        if len(self._store.x) < 2:
+        if len(self._kept.x) < 2:
             raise InputError("only coupled runs have coarse paths", None, 'simulate with bias="halving"')
-        return self._store.x[1]
+        return self._kept.x[1]
 
     def check_complete(self) -> None:
         """Raise BlowUp if paths were lost."""
@@ -86,7 +90,8 @@ class Ensemble:
         Parameters
         ----------
         fn : callable
-            fn(x), or bound by name: x, t and, at the end of the span, names of functionals.
+            fn(x), or bound by name: x, t, alive (not absorbed by then) and, at the end of the span, names of
+            functionals.
         t : float, optional
             One of the kept times.
 
@@ -112,20 +117,26 @@ class Ensemble:
         >>> bool(abs(m.value - 2 * np.exp(-1)) < m.error + 5 * m.std_error)
         True
         """
+        return estimate_of(self.moments(fn, t), self._route)
+
+    def moments(self, fn: Callable[..., Any], t: float | None = None) -> Moments:
+        """Moments behind `expect`: a row for the value and, with bias="halving", one for coarse minus fine."""
         row = self._row(t)
-        x = self._store.x[:, row, :]
+        x = self._kept.x[:, row, :]
         if np.isnan(x).any():
             raise self._blow_up()
-        fields = {"x": x, "t": float(self.t[row])}
+        now = float(self.t[row])
+        fields = {"x": x, "t": now, "alive": self._kept.absorbed_at > now}
         if row == len(self.t) - 1 and self.t[row] == self.stats["t_span"][1]:
             names = list(self.functionals)
-            fields |= {name: self._store.sums[:, m, :] for m, name in enumerate(names)}
+            fields |= {name: self._kept.sums[:, m, :] for m, name in enumerate(names)}
         values = np.array([_value(fn, {k: _level(v, j) for k, v in fields.items()}) for j in range(len(x))])
         if x.shape[1] < 2:
             raise InputError("a standard error needs at least two paths", x.shape[1], "raise n_paths")
         values[1:] -= values[0]
-        moments = Moments.of(values)
-        return estimate_of(moments, self._route)
+        if self._antithetic:  # the pair is what is independent
+            values = 0.5 * (values[:, 0::2] + values[:, 1::2])
+        return Moments.of(values)
 
     def _row(self, t: float | None) -> int:
         if self.t.size == 0:

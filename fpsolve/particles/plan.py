@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fpsolve.errors import InputError
+
 
 class Segment(NamedTuple):
     """Equal steps from t0 to t1; `first_step` counts from the start of the run and names the noise."""
@@ -34,3 +36,15 @@ def segments(t_span: tuple[float, float], save_at: np.ndarray, n_steps: int) -> 
         found.append(Segment(t0, t1, steps, first))
         first += steps
     return found
+
+
+def check_all_equal(plan: list[Segment], n_steps: int) -> None:
+    """Refuse save times that are not ends of `n_steps` equal steps: a given path is known there alone."""
+    if sum(segment.steps for segment in plan) == n_steps:
+        return
+    step = (plan[-1].t1 - plan[0].t0) / n_steps
+    off = next(s.t1 for s in plan if abs((s.t1 - plan[0].t0) / step - round((s.t1 - plan[0].t0) / step)) > 1e-9)
+    raise InputError(
+        "with brownian= every save time must be the end of one of n_steps equal steps", off,
+        "move it to a dyadic fraction of the span, or take more steps",
+    )  # fmt: skip

@@ -1,11 +1,11 @@
-"""Tasks over threads, in order, with a bounded queue and a Ctrl-C that works."""
+"""Tasks over the workers of an executor, in order, with a bounded queue and a Ctrl-C that works."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 Result = TypeVar("Result")
 _LOOK_EVERY = 0.1  # seconds; the main thread must wake up to see Ctrl-C
 _GRACE = 1.0  # seconds that running tasks get to see the stop flag
+_AHEAD = 32  # tasks waiting at a foreign executor, whose number of workers is not known
 
 
 class Stopped(Exception):
@@ -24,18 +25,22 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def in_order(tasks: Iterable[Callable[[], Result]], stop: np.ndarray, threads: int) -> Generator[Result, None, None]:
-    """Yield the results of `tasks` in their order, running at most `threads` at a time and few ahead.
+def in_order(
+    tasks: Iterable[Callable[[], Result]], stop: np.ndarray, executor: Executor | None
+) -> Generator[Result, None, None]:
+    """Yield the results of `tasks` in their order, few of them ahead, on `executor` or on threads of our own.
 
     If one raises, or the caller is interrupted or gives up, stop[0] is set, the rest is waited for (a second at
     most) and the exception of the earliest task that failed by itself is raised.
     """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="fpsolve-paths")
+    threads = default_threads()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="fpsolve-paths") if executor is None else executor
+    ahead = 4 * threads if executor is None else _AHEAD
     queue: deque[Future[Result]] = deque()
     try:
         for task in tasks:
             queue.append(pool.submit(task))
-            while len(queue) > 4 * threads:
+            while len(queue) > ahead:
                 yield _oldest(queue, stop)
         while queue:
             yield _oldest(queue, stop)
@@ -45,7 +50,8 @@ def in_order(tasks: Iterable[Callable[[], Result]], stop: np.ndarray, threads: i
             for future in queue:
                 future.cancel()
             wait(queue, timeout=_GRACE)
-        pool.shutdown(wait=not any(future.running() for future in queue), cancel_futures=True)
+        if executor is None:
+            pool.shutdown(wait=not any(future.running() for future in queue), cancel_futures=True)
 
 
 def _oldest(queue: deque[Future[Result]], stop: np.ndarray) -> Result:

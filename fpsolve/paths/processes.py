@@ -13,10 +13,11 @@ from fpsolve.paths.closed_forms import Mapped
 from fpsolve.paths.jacobi import Jacobi
 from fpsolve.paths.schedules import VP
 from fpsolve.paths.square_root import SquareRoot
+from fpsolve.problem.density import as_law
 from fpsolve.problem.maps import Exp, Sinh
 from fpsolve.problem.process import SDE
 
-__all__ = ["cir", "double_well", "gbm", "jacobi", "ou", "pearson", "sinh_ou", "vp"]
+__all__ = ["cir", "double_well", "gbm", "jacobi", "langevin", "ou", "pearson", "sinh_ou", "vp"]
 
 
 def ou(theta: float = 1.0, sigma: Any = 2**0.5, mean: float = 0.0) -> SDE:
@@ -248,6 +249,38 @@ def pearson(nu: float = 5.0) -> SDE:
         lambda x: np.sqrt(2 * (nu + x**2) / (nu - 1)),
         diffusion_squared_dx=lambda x: 4 * x / (nu - 1),
     )
+
+
+def langevin(target: Any, diffusion: float = 2**0.5) -> SDE:
+    """Langevin process dX = ½ σ² s(X) dt + σ dW, whose stationary law is `target`.
+
+    Parameters
+    ----------
+    target : density
+        Any law with a score; its support is that of the process, finite ends reflect.
+    diffusion : float
+        σ, positive: the clock.
+
+    Raises
+    ------
+    InputError, DensityError
+        If σ is not positive, or `target` is not a density.
+
+    Notes
+    -----
+    Roberts and Tweedie (1996); schemes "ula" and "mala" are for it.
+
+    Examples
+    --------
+    >>> p = fps.processes.langevin(fps.Normal(1.0, 2.0))
+    >>> round(float(p.drift(3.0, 0.0)), 12)
+    -0.5
+    """
+    law, sigma = as_law(target, "target"), check_number("diffusion", diffusion, above=0.0)
+    boundary = tuple("reflecting" if np.isfinite(end) else "natural" for end in law.support)
+    process = SDE(lambda x: 0.5 * sigma**2 * law.score(x), sigma, support=law.support, boundary=boundary)
+    object.__setattr__(process, "target", law)
+    return process
 
 
 def _solved_by(process: SDE, closed_form: Callable[[Any, Any, Any], Any]) -> SDE:

@@ -29,6 +29,10 @@ class MachineCode:
         self.compiled: Any = None
         self.refusal = ""
 
+    def __reduce__(self) -> tuple[type[MachineCode], tuple[()]]:
+        """Travel without the machine code: another process compiles for itself."""
+        return MachineCode, ()
+
 
 class Binding:
     """A callable whose arguments are found by name: fields (x, t, ...) and parameters."""

@@ -19,7 +19,7 @@ class Declaration:
 
     `support` is always a pair of floats: the ends at `probe_time`, if one of them moves (see `support_at`).
     `closed_form(process, law, t_span)` solves a published instance, and belongs to that instance alone: whatever is
-    declared otherwise, or built from it, has None.
+    declared otherwise, or built from it, has None. `target` is the stationary density that a Langevin process is made for.
     """
 
     drift_coefficient: Coefficient
@@ -28,6 +28,7 @@ class Declaration:
     boundary: tuple[str, str]
     calculus: str
     closed_form: Callable[[Any, Any, Any], Any] | None
+    target: Any
     _ends: Support
     _probe_time: float
     _params: dict[str, float]
@@ -50,6 +51,7 @@ class Declaration:
         set_(self, "calculus", check_choice("calculus", calculus, ("ito", "stratonovich")))
         set_(self, "_params", given)
         set_(self, "closed_form", None)
+        set_(self, "target", None)
         preferred = (*getattr(drift, "probe_times", ()), *getattr(diffusion, "probe_times", ()))
         t = self._ends.first_time(preferred)
         set_(self, "boundary", checked_boundary(boundary, self._ends.at(t), self.moving))

@@ -1,0 +1,118 @@
+"""The same bits from threads, processes and a Dask cluster; what is finished survives Ctrl-C."""
+
+import multiprocessing
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from textwrap import dedent
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fpsolve as fps
+from fpsolve.errors import CoefficientError, InputError
+
+SHARE = 0.3
+PROCESS = fps.SDE(lambda x, t, k: -k * x * t, lambda x: 1.0 / (1.0 + SHARE * x * x), params={"k": 1.5})
+
+
+def run(executor: Executor | None, process: Any = PROCESS, **options: Any) -> Any:
+    given = {
+        "n_paths": 20_000, "n_steps": 12, "executor": executor, "save_at": [0.5, 1.0], "keep": "saved", "rng": 3,
+        "functionals": {"w": (0.0, lambda x: x), "top": "maximum"},
+        "observables": {"x": lambda x: x, "law": fps.Histogram([-1, 0, 1])},
+    }  # fmt: skip
+    return fps.simulate(process, fps.Normal(0, 1), (0, 1), **(given | options))
+
+
+def check_same(found: Any, expected: Any) -> None:
+    np.testing.assert_array_equal(found.x, expected.x)
+    for name in ("w", "top"):
+        np.testing.assert_array_equal(found.functionals[name], expected.functionals[name])
+    for name in ("x", "law"):
+        np.testing.assert_array_equal(found.observables[name].value, expected.observables[name].value)
+        np.testing.assert_array_equal(found.observables[name].std_error, expected.observables[name].std_error)
+
+
+@fps.scheme(strong_order=0.5, weak_order=1.0)
+def own(x: Any, t: float, h: float, dw: Any, process: Any) -> Any:
+    return x + process.drift(x, t) * h + process.diffusion(x, t) * dw
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def test_spawned_processes_give_the_same_bits(processes: Executor) -> None:
+    check_same(run(processes), run(None))
+    path = fps.BrownianPath((0, 1), rng=1, antithetic=True)
+    options = {"scheme": own, "bias": "halving", "brownian": path, "n_steps": 8}
+    check_same(run(processes, **options), run(None, **options))
+
+
+def test_compiled_coefficients_give_the_same_bits_elsewhere(processes: Executor) -> None:
+    options = {"n_paths": 60_000, "n_steps": 200}
+    found = run(processes, **options)
+    assert found.stats["coefficients"]["drift"].startswith("compiled")
+    check_same(found, run(None, **options))
+
+
+def test_foreign_threads_give_the_same_bits() -> None:
+    with ThreadPoolExecutor(3) as pool:
+        check_same(run(pool), run(None))
+        assert pool.submit(int, "7").result() == 7  # it is not ours to shut down
+
+
+def test_dask_gives_the_same_bits() -> None:
+    distributed = pytest.importorskip("dask.distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        check_same(run(client.get_executor()), run(None))
+
+
+def test_errors_come_back_from_processes(processes: Executor) -> None:
+    def drift(x: Any, t: float) -> Any:
+        if t > 0.4 and np.shape(x) != (7,):
+            raise ZeroDivisionError("my own words")
+        return -x
+
+    with pytest.raises(ZeroDivisionError, match="my own words"):
+        run(processes, fps.SDE(drift, 1.0))
+    hole = fps.SDE(lambda x: np.where(np.abs(x - 0.5) < 0.05, np.nan, -x), 1.0)
+    with pytest.raises(CoefficientError, match="must be finite"):
+        run(processes, hole)
+    check_same(run(processes), run(None))  # the workers are fit for more
+
+
+def test_what_cannot_travel_is_refused(processes: Executor) -> None:
+    lock = threading.Lock()
+    with pytest.raises(InputError, match="picklable"):
+        run(processes, observables={"x": lambda x: x + lock.locked()})
+
+
+def test_ctrl_c_returns_what_is_finished() -> None:
+    script = dedent("""
+        import fpsolve as fps
+        p = fps.SDE(lambda x: -x, 1.0)
+        fps.simulate(p, fps.PointMass(0.0), (0, 1), n_paths=10, n_steps=10)
+        print("running", flush=True)
+        options = {"n_paths": 2 * 10**7, "n_steps": 1000, "observables": {"x": lambda x: x}}
+        ens = fps.simulate(p, fps.PointMass(0.0), (0, 1), **options)
+        m = ens.observables["x"]
+        print(ens.stats["interrupted"], ens.stats["n_paths"] == ens.x.shape[1] > 0, "interrupted" in ens.message,
+              0 < m.std_error[0] < 0.2, abs(m.value[0]) < 6 * m.std_error[0], flush=True)
+    """)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "running\n"
+        threading.Event().wait(3.0)
+        child.send_signal(signal.SIGINT)
+        assert child.stdout.readline() == "True True True True True\n"
+        assert child.wait(timeout=5.0) == 0
