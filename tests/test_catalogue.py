@@ -32,11 +32,18 @@ ORDER = (
     "pf-likelihood",
     "sm-tweedie",
     "sm-esm-dsm",
+    "elbo-girsanov-path-kl",
     "info-entropy-rate",
     "info-kl-rate",
     "info-fisher-decay",
     "info-entropy-production",
+    "int-strong-order",
+    "int-weak-order",
+    "int-stratonovich-heun",
+    "int-ula-bias",
+    "int-local-error",
     "int-fp-scheme",
+    "int-mc-ci",
 )
 BLIND = 1e-8  # a discrepancy of rounding and quadrature alone
 FACTOR = 1.5  # of a measured size, in either direction

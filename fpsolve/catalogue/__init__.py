@@ -2,18 +2,24 @@
 
 from fpsolve.catalogue.change_of_variables import CHANGE_OF_VARIABLES
 from fpsolve.catalogue.dissipation import ENTROPY_PRODUCTION, FISHER_DECAY
-from fpsolve.catalogue.flux_and_duality import BACKWARD_DUALITY, FLUX_BOUNDARY
+from fpsolve.catalogue.duality import BACKWARD_DUALITY
+from fpsolve.catalogue.flux import FLUX_BOUNDARY
 from fpsolve.catalogue.fokker_planck import ITO_STRATONOVICH, STRONG_WEAK
 from fpsolve.catalogue.identity import Identity
 from fpsolve.catalogue.information import ENTROPY_RATE, KL_RATE
 from fpsolve.catalogue.integrators import FP_SCHEME
+from fpsolve.catalogue.langevin import ULA_BIAS
 from fpsolve.catalogue.linear_and_moments import LINEAR_KERNEL, MOMENT_ODES
 from fpsolve.catalogue.liouville import CHARACTERISTICS, DRIFT_FROM_CDF
+from fpsolve.catalogue.path_measures import GIRSANOV
 from fpsolve.catalogue.probability_flow import LIKELIHOOD, MARGINAL_FAMILY, VELOCITY
+from fpsolve.catalogue.sampling import MC_CI
 from fpsolve.catalogue.score_matching import ESM_DSM, TWEEDIE
 from fpsolve.catalogue.spectrum import REVERSIBILITY_SPECTRUM
 from fpsolve.catalogue.square_root import CIR_KERNEL
 from fpsolve.catalogue.stationary import STATIONARY_DENSITY
+from fpsolve.catalogue.step_errors import LOCAL_ERROR, STRATONOVICH_HEUN
+from fpsolve.catalogue.step_orders import STRONG_ORDER, WEAK_ORDER
 from fpsolve.catalogue.time_reversal import ANDERSON, JOINT_LAW
 
 IDENTITIES: dict[str, Identity] = {
@@ -38,10 +44,17 @@ IDENTITIES: dict[str, Identity] = {
         LIKELIHOOD,
         TWEEDIE,
         ESM_DSM,
+        GIRSANOV,
         ENTROPY_RATE,
         KL_RATE,
         FISHER_DECAY,
         ENTROPY_PRODUCTION,
+        STRONG_ORDER,
+        WEAK_ORDER,
+        STRATONOVICH_HEUN,
+        ULA_BIAS,
+        LOCAL_ERROR,
         FP_SCHEME,
+        MC_CI,
     )
 }

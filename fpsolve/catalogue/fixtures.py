@@ -184,6 +184,11 @@ def joined(parts: Sequence[tuple[np.ndarray, np.ndarray]], route: str) -> Estima
     return Estimate(values, error=errors, route=route)
 
 
+def widened(estimate: Estimate, error: np.ndarray | float) -> Estimate:
+    """The estimate with one more source of error."""
+    return Estimate(estimate.value, error=estimate.error + error, route=estimate.route)
+
+
 def tolerance(tol: float | None, default: float = DETERMINISTIC_TOL) -> float:
     """The tolerance asked for, else the identity's own."""
     return default if tol is None else tol
