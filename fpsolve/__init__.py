@@ -35,10 +35,14 @@ from fpsolve.problem.grid import Grid
 from fpsolve.problem.maps import Pushforward
 from fpsolve.problem.mixtures import KDE, Empirical, GaussianMixture, LaplaceMixture, Normal, PointMass
 from fpsolve.problem.process import ODE, SDE
+from fpsolve.problem.table import Table
+from fpsolve.report.work_precision import WorkPrecision, work_precision
 from fpsolve.verdict.checks import check_density, check_reverse, check_score, check_velocity
 from fpsolve.verdict.claims import Claim, claim
 from fpsolve.verdict.equality import check_equal
 from fpsolve.verdict.marginals import check_drift, check_same_marginals
+from fpsolve.verdict.orders import check_order
+from fpsolve.verdict.samples import check_samples
 from fpsolve.verdict.verdict import Verdict
 
 __version__ = "0.1.0"
@@ -72,15 +76,19 @@ __all__ = [
     "PointMass",
     "Pushforward",
     "Scheme",
+    "Table",
     "Undecided",
     "UnknownName",
     "Unnormalized",
     "Verdict",
+    "WorkPrecision",
     "check_density",
     "check_drift",
     "check_equal",
+    "check_order",
     "check_reverse",
     "check_same_marginals",
+    "check_samples",
     "check_score",
     "check_velocity",
     "claim",
@@ -98,4 +106,5 @@ __all__ = [
     "simulate",
     "solve_fokker_planck",
     "solve_liouville",
+    "work_precision",
 ]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fpsolve.kernels.compile import kernel
+from fpsolve.kernels.compile import inner_kernel, kernel
 from fpsolve.kernels.normals import U, box_muller, fill_normal_pairs, philox
 
 # who draws: the tag of the counter
@@ -54,10 +54,13 @@ class Draws(NamedTuple):
     z: np.ndarray  # (4, n): normals of two steps, and of their integrals
 
 
-@kernel
-def _normals(first_path, pair, tag, draw, noise, draws, z0, z1):  # type: ignore[no-untyped-def]
-    """Fill z0 and z1 (n,) for the paths from `first_path` on."""
-    n = z0.size
+@inner_kernel
+def _normals(first_path, pair, draw, noise, draws, z0, z1):  # type: ignore[no-untyped-def]
+    """Fill z0 and z1 (n,) for the paths from `first_path` on.
+
+    Call it with np.int64(0), not 0: numba compiles once more for every literal.
+    """
+    n, tag = z0.size, STEPS if noise.levels < 0 else TREE
     if not noise.antithetic:
         fill_normal_pairs(U(first_path), U(pair), U(tag), U(draw), U(noise.key), draws.u, draws.v, z0, z1)
         return
@@ -69,7 +72,7 @@ def _normals(first_path, pair, tag, draw, noise, draws, z0, z1):  # type: ignore
         z0[j], z1[j] = sign * z0[k], sign * z1[k]
 
 
-@kernel
+@inner_kernel
 def uniforms(path, step, tag, draw, key):  # type: ignore[no-untyped-def]
     """Return two uniforms in (0, 1) and a standard normal that share nothing, for one path and step."""
     tail = (U(tag) & U(0xFFFF)) | ((U(draw) & U(0xFFFF)) << U(16))
@@ -83,11 +86,11 @@ def uniforms(path, step, tag, draw, key):  # type: ignore[no-untyped-def]
     return (float(first >> U(12)) + 0.5) / 2.0**52, (float(second >> U(12)) + 0.5) / 2.0**52, normal
 
 
-@kernel
+@inner_kernel
 def _split(noise, first_path, level, index, tree, draws):  # type: ignore[no-untyped-def]
     """Split the leaf, which is node `index` of `level`: it becomes the left half, the right one is kept."""
     z0, z1, w, a = draws.z[0], draws.z[1], tree.leaf_w, tree.leaf_a
-    _normals(first_path, (1 << level) + index, TREE, 0, noise, draws, z0, z1)
+    _normals(first_path, (1 << level) + index, np.int64(0), noise, draws, z0, z1)
     q = noise.span / 2.0 ** (level + 1)
     for_difference, for_areas = math.sqrt(0.5 * q), math.sqrt(q / 6.0)
     for j in range(w.size):
@@ -97,17 +100,17 @@ def _split(noise, first_path, level, index, tree, draws):  # type: ignore[no-unt
         w[j], a[j] = 0.5 * (w[j] + d), 0.5 * (total + e)
 
 
-@kernel
+@inner_kernel
 def _take_right(tree, level):  # type: ignore[no-untyped-def]
     for j in range(tree.leaf_w.size):
         tree.leaf_w[j], tree.leaf_a[j] = tree.w[level, j], tree.a[level, j]
 
 
-@kernel
+@inner_kernel
 def _seek(noise, first_path, k, tree, draws):  # type: ignore[no-untyped-def]
     """Go from the root to leaf k."""
     z0, z1 = draws.z[0], draws.z[1]
-    _normals(first_path, 0, TREE, 0, noise, draws, z0, z1)
+    _normals(first_path, np.int64(0), np.int64(0), noise, draws, z0, z1)
     of_w, of_a = math.sqrt(noise.span), math.sqrt(noise.span / 12.0)
     for j in range(z0.size):
         tree.leaf_w[j], tree.leaf_a[j] = of_w * z0[j], of_a * z1[j]
@@ -117,7 +120,7 @@ def _seek(noise, first_path, k, tree, draws):  # type: ignore[no-untyped-def]
             _take_right(tree, level + 1)
 
 
-@kernel
+@inner_kernel
 def _next_leaf(noise, first_path, k, tree, draws):  # type: ignore[no-untyped-def]
     """Go from leaf k - 1 to leaf k."""
     level, index = noise.levels, k
@@ -129,7 +132,7 @@ def _next_leaf(noise, first_path, k, tree, draws):  # type: ignore[no-untyped-de
         level, index = level + 1, index << 1
 
 
-@kernel
+@inner_kernel
 def new_tree(noise, n):  # type: ignore[no-untyped-def]
     """Return room for a tree over n paths."""
     rows = max(0, noise.levels) + 1
@@ -137,13 +140,13 @@ def new_tree(noise, n):  # type: ignore[no-untyped-def]
     return Tree(np.empty((rows, n)), np.empty((rows, n)), np.empty(n), np.empty(n))
 
 
-@kernel
+@inner_kernel
 def new_draws(n):  # type: ignore[no-untyped-def]
     """Return scratch for n paths."""
     return Draws(np.empty(n, np.uint64), np.empty(n, np.uint64), np.zeros((4, n)))
 
 
-@kernel
+@inner_kernel
 def draw_step(noise, first_path, k, seek, h, tree, draws, dw, dz):  # type: ignore[no-untyped-def]
     """Fill dw and, if wanted, dz = ∫ (W_s - W_start) ds over step k of length h; `seek` if step k - 1 was not drawn."""
     if not noise.active:
@@ -161,9 +164,8 @@ def draw_step(noise, first_path, k, seek, h, tree, draws, dw, dz):  # type: igno
         return
     root, z = math.sqrt(h), draws.z
     if seek or k % 2 == 0:
-        _normals(first_path, k // 2, STEPS, 0, noise, draws, z[0], z[1])
-        if noise.integral:
-            _normals(first_path, k // 2, STEPS, 1, noise, draws, z[2], z[3])
+        for draw in range(2 if noise.integral else 1):
+            _normals(first_path, k // 2, draw, noise, draws, z[2 * draw], z[2 * draw + 1])
     mine = z[k % 2]
     for j in range(dw.size):
         dw[j] = root * mine[j]

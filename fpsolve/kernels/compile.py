@@ -65,6 +65,11 @@ def cache_folder() -> Path | None:
     return temporary / name if _is_private(temporary) and _is_writable(temporary / name) else None
 
 
+def inner_kernel(function: Callable[..., Any]) -> Any:
+    """A kernel that only kernels call: without wrappers for Python, which take longer to compile than most bodies."""
+    return kernel(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
 def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Compile like numba.njit with nogil and NumPy's division, cached in `cache_folder()`."""
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from fpsolve.kernels.brownian import BRIDGE, uniforms
 from fpsolve.kernels.coefficients import Block, call_coefficient
-from fpsolve.kernels.compile import kernel
+from fpsolve.kernels.compile import inner_kernel
 from fpsolve.kernels.normals import fma
 
 # what `scheme_step` and `advance` return
@@ -41,6 +41,7 @@ class Table(NamedTuple):
     offsets: np.ndarray  # int64, where the parameters of a row begin in params
     params: np.ndarray
     constant: np.ndarray  # uint8, evaluated once per call
+    bounded: np.ndarray  # uint8, known in a region alone: not a number beyond it
 
 
 class Method(NamedTuple):
@@ -68,7 +69,7 @@ class Stages(NamedTuple):
     packed: np.ndarray  # (2 + 2 n,) for callbacks
 
 
-@kernel
+@inner_kernel
 def evaluate_row(table, row, x, t, out, report):  # type: ignore[no-untyped-def]
     """Fill `out` with one coefficient; after RAISED the report has row and time."""
     if call_coefficient(table.addresses[row], x, x.size, t, table.params[table.offsets[row] :], out) != 0:
@@ -77,7 +78,7 @@ def evaluate_row(table, row, x, t, out, report):  # type: ignore[no-untyped-def]
     return DONE
 
 
-@kernel
+@inner_kernel
 def new_stages(method, n):  # type: ignore[no-untyped-def]
     """Return scratch for a block of n paths."""
     s = method.c.size
@@ -85,21 +86,21 @@ def new_stages(method, n):  # type: ignore[no-untyped-def]
     return Stages(np.empty((s, n)), np.empty((s, n)), np.empty(n), np.empty(n), np.empty((4, n)), np.empty(packed))
 
 
-@kernel
+@inner_kernel
 def _add(target, weight, source):  # type: ignore[no-untyped-def]
     if weight != 0.0:
         for j in range(target.size):
             target[j] = fma(weight, source[j], target[j])
 
 
-@kernel
+@inner_kernel
 def _add_product(target, weight, random, source):  # type: ignore[no-untyped-def]
     if weight != 0.0:
         for j in range(target.size):
             target[j] = fma(weight * random[j], source[j], target[j])
 
 
-@kernel
+@inner_kernel
 def _fill_random(random, h, dw, dz, integral):  # type: ignore[no-untyped-def]
     """Iterated integrals over √h or h, so that all have the size of ΔW."""
     root = math.sqrt(h)
@@ -110,7 +111,7 @@ def _fill_random(random, h, dw, dz, integral):  # type: ignore[no-untyped-def]
         random[3, j] = dw[j] * (dw[j] * dw[j] - 3.0 * h) / (6.0 * h)
 
 
-@kernel
+@inner_kernel
 def _tableau_step(method, table, x, t, h, dw, values, stages, new, report):  # type: ignore[no-untyped-def]
     f, g, random, point = stages.f, stages.g, stages.random, stages.point
     for i in range(method.c.size):
@@ -146,7 +147,7 @@ def _tableau_step(method, table, x, t, h, dw, values, stages, new, report):  # t
     return DONE
 
 
-@kernel
+@inner_kernel
 def _linear_step(rate, x, h, dw, values, new):  # type: ignore[no-untyped-def]
     """Exact in law for f = -rate (x - m) and constant g; f at x carries the mean."""
     part = h if rate == 0.0 else -math.expm1(-rate * h) / rate
@@ -155,7 +156,7 @@ def _linear_step(rate, x, h, dw, values, new):  # type: ignore[no-untyped-def]
         new[j] = fma(spread * dw[j], values[DIFFUSION, j], fma(values[DRIFT, j], part, x[j]))
 
 
-@kernel
+@inner_kernel
 def _theta_step(theta, table, x, t, h, dw, ended, values, stages, new, report):  # type: ignore[no-untyped-def]
     """y = x + (1-θ) h f + g ΔW + θ h f(y, t+h) by Newton steps with differences; NaN where it does not settle."""
     f, shifted, known, moved = stages.f[0], stages.g[0], stages.other, stages.point
@@ -184,7 +185,7 @@ def _theta_step(theta, table, x, t, h, dw, ended, values, stages, new, report): 
     return DONE
 
 
-@kernel
+@inner_kernel
 def _mala_step(table, x, t, h, dw, first_path, k, key, draw, values, stages, new, report):  # type: ignore[no-untyped-def]
     """Propose x + f h + g ΔW; accept with the ratio of π and of the two proposals."""
     f, height = stages.f[0], stages.g[0]
@@ -204,7 +205,7 @@ def _mala_step(table, x, t, h, dw, first_path, k, key, draw, values, stages, new
     return DONE
 
 
-@kernel
+@inner_kernel
 def _callback_step(method, x, t, h, dw, dz, integral, stages, new, report):  # type: ignore[no-untyped-def]
     """A user's step: one call into Python for the whole block."""
     packed, n = stages.packed, x.size
@@ -218,7 +219,7 @@ def _callback_step(method, x, t, h, dw, dz, integral, stages, new, report):  # t
     return DONE
 
 
-@kernel
+@inner_kernel
 def _adaptive_group(method, table, x, t, h, ended, f, point, new, report):  # type: ignore[no-untyped-def]
     """Dormand and Prince 5(4) from t to t + h for paths that share their steps; x is used up."""
     s, tol = method.c.size, method.number
@@ -256,7 +257,7 @@ def _adaptive_group(method, table, x, t, h, ended, f, point, new, report):  # ty
     return DONE
 
 
-@kernel
+@inner_kernel
 def _adaptive_step(method, table, x, t, h, ended, first_path, stages, new, report):  # type: ignore[no-untyped-def]
     start = 0
     while start < x.size:
@@ -272,14 +273,12 @@ def _adaptive_step(method, table, x, t, h, ended, first_path, stages, new, repor
     return DONE
 
 
-@kernel
+@inner_kernel
 def scheme_step(method, table, noise, x, t, h, dw, dz, ended, first_path, k, coarse, values, stages, new, report):  # type: ignore[no-untyped-def]
-    """Fill `new` with the positions after step k from `x`, ends of the support apart; return DONE or RAISED."""
-    if method.kind == EULER:
-        f, g = values[DRIFT], values[DIFFUSION]
-        for j in range(x.size):
-            new[j] = fma(g[j], dw[j], fma(f[j], h, x[j]))
-        return DONE
+    """Fill `new` with the positions after step k from `x`, ends of the support apart; return DONE or RAISED.
+
+    Euler-Maruyama is not among them: it has a loop of its own in `stepping`.
+    """
     if method.kind == TABLEAU:
         _fill_random(stages.random, h, dw, dz, noise.integral)
         return _tableau_step(method, table, x, t, h, dw, values, stages, new, report)

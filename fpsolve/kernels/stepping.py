@@ -15,11 +15,13 @@ from numba import types
 from numba.extending import intrinsic
 
 from fpsolve.kernels.brownian import BRIDGE, draw_step, new_draws, new_tree, uniforms
-from fpsolve.kernels.compile import kernel
+from fpsolve.kernels.compile import inner_kernel, kernel
 from fpsolve.kernels.normals import fma
 from fpsolve.kernels.schemes import (
     DIFFUSION,
     DONE,
+    DRIFT,
+    EULER,
     NOT_FINITE,
     OWN_ROWS,
     RAISED,
@@ -32,7 +34,8 @@ from fpsolve.kernels.walls import bridge_top, count_near, meet_ends
 
 # why a path ended (Paths.cause)
 LEFT_SUPPORT, OVERFLOW, COEFFICIENT_OVERFLOW, FUNCTIONAL_OVERFLOW, STAGE_FAILED = range(1, 6)
-ABSORBED_LEFT, ABSORBED_RIGHT = 6, 7
+LEFT_REGION = 6
+ABSORBED_LEFT, ABSORBED_RIGHT = 7, 8
 # kinds of functionals
 INTEGRAL, MAXIMUM, MINIMUM = 0, 1, 2
 _EXTREME_DRAW = 32
@@ -56,6 +59,7 @@ class Scratch(NamedTuple):
     values: np.ndarray  # (rows, n)
     dw: np.ndarray  # (n,)
     dz: np.ndarray
+    coarse: bool  # whether these are the steps of 2 h
 
 
 @intrinsic
@@ -69,11 +73,13 @@ def _read_flag(typing_context: Any, flags: Any) -> Any:
     return types.uint8(flags), codegen
 
 
-@kernel
-def _failure(j, x, y, values, sums, limits):  # type: ignore[no-untyped-def]
+@inner_kernel
+def _failure(j, x, y, values, bounded, sums, limits):  # type: ignore[no-untyped-def]
     """Return (cause, row): 0 if path j is well, -1 with the guilty row if a coefficient failed at an ordinary place."""
     for row in range(values.shape[0]):
         if not math.isfinite(values[row, j]):
+            if bounded[row]:
+                return LEFT_REGION, row
             return (COEFFICIENT_OVERFLOW, row) if abs(x[j]) > limits.far else (-1, row)
     if math.isnan(y):
         return STAGE_FAILED, 0
@@ -85,14 +91,14 @@ def _failure(j, x, y, values, sums, limits):  # type: ignore[no-untyped-def]
     return 0, 0
 
 
-@kernel
-def _settle(new, values, paths, t, h, limits, first_path, k, key, coarse, report):  # type: ignore[no-untyped-def]
+@inner_kernel
+def _settle(new, values, bounded, paths, t, h, limits, first_path, k, key, coarse, report):  # type: ignore[no-untyped-def]
     """Look at each living path after a step in which something failed, or came near an end."""
     x = paths.x
     for j in range(x.size):
         if paths.ended[j] < math.inf:
             continue
-        cause, row = _failure(j, x, new[j], values, paths.sums, limits)
+        cause, row = _failure(j, x, new[j], values, bounded, paths.sums, limits)
         if cause < 0:
             report[0], report[1], report[2], report[3] = row, t, x[j], j
             return NOT_FINITE
@@ -110,7 +116,7 @@ def _settle(new, values, paths, t, h, limits, first_path, k, key, coarse, report
     return DONE
 
 
-@kernel
+@inner_kernel
 def _add_to_integral(s, ended, a, b, dw, h):  # type: ignore[no-untyped-def]
     """I += a dt + b dW for the living; return how many sums are not finite."""
     bad = 0
@@ -121,7 +127,7 @@ def _add_to_integral(s, ended, a, b, dw, h):  # type: ignore[no-untyped-def]
     return bad
 
 
-@kernel
+@inner_kernel
 def _update_extreme(s, sign, x, new, living, g, h, limits, first_path, k, key, draw):  # type: ignore[no-untyped-def]
     """Running maximum (sign 1) or minimum (sign -1) after a step from x to new of the paths that were living before."""
     for j in range(s.size):
@@ -137,30 +143,68 @@ def _update_extreme(s, sign, x, new, living, g, h, limits, first_path, k, key, d
         s[j] = sign * max(sign * s[j], min(top, end))
 
 
-@kernel
-def _step(method, table, noise, kinds, paths, scratch, stages, living, t, h, first_path, k, coarse, limits, report):  # type: ignore[no-untyped-def]
-    """One step of all paths; return a status."""
-    x, new, values, dw = paths.x, scratch.new, scratch.values, scratch.dw
+@inner_kernel
+def _freeze(x, new, ended, left, right):  # type: ignore[no-untyped-def]
+    """Keep paths that have ended where they were; return how many others are outside or not a number."""
+    outside = 0
+    for j in range(x.size):
+        y = new[j]
+        y = y if ended[j] == math.inf else x[j]
+        new[j] = y
+        outside += not (left <= y <= right)
+    return outside
+
+
+@inner_kernel
+def _euler(x, f, g, h, dw, ended, left, right, new):  # type: ignore[no-untyped-def]
+    """Euler-Maruyama and `_freeze` in one loop over plain arrays, which the compiler turns into vectors."""
+    outside = 0
+    for j in range(x.size):
+        y = fma(g[j], dw[j], fma(f[j], h, x[j]))
+        y = y if ended[j] == math.inf else x[j]
+        new[j] = y
+        outside += not (left <= y <= right)
+    return outside
+
+
+@inner_kernel
+def _swapped(paths, scratch):  # type: ignore[no-untyped-def]
+    """Take the new positions for the old, without copying."""
+    return (
+        Paths(scratch.new, paths.sums, paths.ended, paths.cause),
+        Scratch(paths.x, scratch.values, scratch.dw, scratch.dz, scratch.coarse),
+    )
+
+
+@inner_kernel
+def _step(method, table, noise, kinds, paths, scratch, stages, living, t, h, first_path, k, limits, report):  # type: ignore[no-untyped-def]
+    """One step of all paths, from paths.x to scratch.new; return a status."""
+    x, new, values, dw, coarse = paths.x, scratch.new, scratch.values, scratch.dw, scratch.coarse
     for row in range(values.shape[0]):
         if not table.constant[row] and evaluate_row(table, row, x, t, values[row], report) != DONE:
             return RAISED
-    status = scheme_step(
-        method, table, noise, x, t, h, dw, scratch.dz, paths.ended, first_path, k, coarse, values, stages, new, report
-    )
-    if status != DONE:
-        return status
     extremes, bad = False, 0
     for m in range(kinds.size):
         extremes = extremes or kinds[m] != INTEGRAL
         if kinds[m] == INTEGRAL:
             a, b = values[OWN_ROWS + 2 * m], values[OWN_ROWS + 1 + 2 * m]
             bad += _add_to_integral(paths.sums[m], paths.ended, a, b, dw, h)
-    for j in range(x.size):
-        new[j] = new[j] if paths.ended[j] == math.inf else x[j]
-        if extremes:
+    if extremes:
+        for j in range(x.size):
             living[j] = paths.ended[j] == math.inf
-    if bad + count_near(x, new, values[DIFFUSION], paths.ended, h, limits) > 0:
-        status = _settle(new, values, paths, t, h, limits, first_path, k, noise.key, coarse, report)
+    if method.kind == EULER:
+        bad += _euler(x, values[DRIFT], values[DIFFUSION], h, dw, paths.ended, limits.left, limits.right, new)
+    else:
+        status = scheme_step(
+            method, table, noise, x, t, h, dw, scratch.dz, paths.ended, first_path, k, coarse, values, stages, new,
+            report,
+        )  # fmt: skip
+        if status != DONE:
+            return status
+        bad += _freeze(x, new, paths.ended, limits.left, limits.right)
+    bad += count_near(x, new, values[DIFFUSION], paths.ended, h, limits)
+    if bad > 0:
+        status = _settle(new, values, table.bounded, paths, t, h, limits, first_path, k, noise.key, coarse, report)
         if status != DONE:
             return status
     for m in range(kinds.size):
@@ -169,17 +213,15 @@ def _step(method, table, noise, kinds, paths, scratch, stages, living, t, h, fir
             _update_extreme(
                 paths.sums[m], sign, x, new, living, values[DIFFUSION], h, limits, first_path, k, noise.key, draw
             )
-    for j in range(x.size):
-        x[j] = new[j]
     return DONE
 
 
-@kernel
+@inner_kernel
 def _block(n, sums):  # type: ignore[no-untyped-def]
     return Paths(np.empty(n), np.empty((sums, n)), np.empty(n), np.empty(n, np.uint8))
 
 
-@kernel
+@inner_kernel
 def _copy(source, a, target, b, n):  # type: ignore[no-untyped-def]
     """Copy n paths; loops, because numba takes seconds to compile an assignment of slices."""
     for j in range(n):
@@ -190,18 +232,18 @@ def _copy(source, a, target, b, n):  # type: ignore[no-untyped-def]
             target.sums[m, b + j] = source.sums[m, a + j]
 
 
-@kernel
-def _scratch(table, x, t, report):  # type: ignore[no-untyped-def]
+@inner_kernel
+def _scratch(table, x, t, coarse, report):  # type: ignore[no-untyped-def]
     """Room for one level, constants filled in."""
     n = x.size
     values = np.zeros((table.addresses.size, n))
     for row in range(values.shape[0]):
         if table.constant[row]:
             evaluate_row(table, row, x, t, values[row], report)
-    return Scratch(np.empty(n), values, np.zeros(n), np.zeros(n))
+    return Scratch(np.empty(n), values, np.zeros(n), np.zeros(n), coarse)
 
 
-@kernel
+@inner_kernel
 def _gather(coarse, fine, first, h):  # type: ignore[no-untyped-def]
     """Increments of a step of 2 h from those of its two halves: called after each half."""
     for j in range(coarse.dw.size):
@@ -212,32 +254,39 @@ def _gather(coarse, fine, first, h):  # type: ignore[no-untyped-def]
             coarse.dw[j] += fine.dw[j]
 
 
-@kernel
+@inner_kernel
 def _advance_block(fine, coarse, first_path, noise, k0, k1, t0, h, method, table, kinds, limits, stop, report):  # type: ignore[no-untyped-def]
     """Advance one block over the steps k0 ... k1; `coarse`, if not empty, goes two steps at once on the same noise."""
-    n, coupled = fine.x.size, coarse.x.size > 0
+    n, coupled, home, second_home = fine.x.size, coarse.x.size > 0, fine.x, coarse.x
     tree, draws, stages, living = new_tree(noise, n), new_draws(n), new_stages(method, n), np.empty(n, np.bool_)
-    one, two = _scratch(table, fine.x, t0, report), _scratch(table, coarse.x, t0, report)
+    # by comparison, for a literal would have numba compile everything below once for each
+    one, two = _scratch(table, fine.x, t0, k1 < k0, report), _scratch(table, coarse.x, t0, k0 <= k1, report)
     for k in range(k0, k1):
         if _read_flag(stop) != 0:
             return STOPPED
         draw_step(noise, first_path, k, k == k0, h, tree, draws, one.dw, one.dz)
         t = t0 + (k - k0) * h
         status = _step(
-            method, table, noise, kinds, fine, one, stages, living, t, h, first_path, k, False, limits, report
+            method, table, noise, kinds, fine, one, stages, living, t, h, first_path, k, limits, report
         )
         if status != DONE:
             return status
+        fine, one = _swapped(fine, one)
         if not coupled:
             continue
         _gather(two, one, k % 2 == 0, h)
         if k % 2 == 1:
             status = _step(
-                method, table, noise, kinds, coarse, two, stages, living, t - h, 2.0 * h, first_path, k // 2, True,
+                method, table, noise, kinds, coarse, two, stages, living, t - h, 2.0 * h, first_path, k // 2,
                 limits, report,
             )  # fmt: skip
             if status != DONE:
                 return status
+            coarse, two = _swapped(coarse, two)
+    for j in range(n):
+        home[j] = fine.x[j]
+    for j in range(coarse.x.size):
+        second_home[j] = coarse.x[j]
     return DONE
 
 

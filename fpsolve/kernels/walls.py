@@ -13,7 +13,7 @@ import math
 from typing import NamedTuple
 
 from fpsolve.kernels.brownian import BRIDGE, uniforms
-from fpsolve.kernels.compile import kernel
+from fpsolve.kernels.compile import inner_kernel
 
 NATURAL, REFLECTING, ABSORBING, PERIODIC = 0, 1, 2, 3
 _REACH = 20.0  # in (x-a)(y-a)/(g² h): beyond, a bridge touches with probability exp(-40)
@@ -30,18 +30,16 @@ class Limits(NamedTuple):
     far: float
 
 
-@kernel
+@inner_kernel
 def bridge_top(x, y, variance, uniform):  # type: ignore[no-untyped-def]
     """Greatest value of a bridge from x to y whose free end has `variance`; -bridge_top(-x, -y) is the least."""
     return 0.5 * (x + y + math.sqrt((y - x) ** 2 - 2.0 * variance * math.log(uniform)))
 
 
-@kernel
+@inner_kernel
 def count_near(x, new, g, ended, h, limits):  # type: ignore[no-untyped-def]
-    """How many living paths are outside, not a number, or so near a wall that a bridge may have touched it."""
+    """How many living paths come so near a wall that a bridge from x to new may have touched it."""
     near = 0
-    for j in range(x.size):
-        near += not (limits.left <= new[j] <= limits.right)
     if not limits.bridge:
         return near
     if limits.at_left == REFLECTING or limits.at_left == ABSORBING:
@@ -55,7 +53,7 @@ def count_near(x, new, g, ended, h, limits):  # type: ignore[no-untyped-def]
     return near
 
 
-@kernel
+@inner_kernel
 def _fold(y, limits):  # type: ignore[no-untyped-def]
     """Reflect until inside."""
     if limits.at_left == REFLECTING and limits.at_right == REFLECTING:
@@ -71,7 +69,7 @@ def _fold(y, limits):  # type: ignore[no-untyped-def]
     return y
 
 
-@kernel
+@inner_kernel
 def _pushed(x, y, variance, limits, path, k, key, draw):  # type: ignore[no-untyped-def]
     """Skorokhod's reflection: y moved inwards by as much as the bridge went beyond the nearer reflecting wall."""
     from_left = min(x, y) - limits.left if limits.at_left == REFLECTING else math.inf
@@ -85,7 +83,7 @@ def _pushed(x, y, variance, limits, path, k, key, draw):  # type: ignore[no-unty
     return y - max(0.0, bridge_top(x, y, variance, second) - limits.right)
 
 
-@kernel
+@inner_kernel
 def _touch_time(x, y, wall, variance, h, uniform, normal):  # type: ignore[no-untyped-def]
     """Time within a step at which a bridge that touches `wall` does so first: t/(h-t) is inverse Gaussian."""
     before, after = abs(x - wall), abs(y - wall)
@@ -99,7 +97,7 @@ def _touch_time(x, y, wall, variance, h, uniform, normal):  # type: ignore[no-un
     return h * mean / (1.0 + mean)
 
 
-@kernel
+@inner_kernel
 def _touches(x, y, wall, inwards, variance, bridge, uniform):  # type: ignore[no-untyped-def]
     """Whether the path from x to y touched an absorbing wall; `inwards` is +1 at the left end, -1 at the right."""
     if inwards * (y - wall) <= 0.0:
@@ -107,7 +105,7 @@ def _touches(x, y, wall, inwards, variance, bridge, uniform):  # type: ignore[no
     return bridge and variance > 0.0 and uniform < math.exp(-2.0 * (x - wall) * (y - wall) / variance)
 
 
-@kernel
+@inner_kernel
 def meet_ends(x, y, g, h, limits, path, k, key, coarse):  # type: ignore[no-untyped-def]
     """Return (position, time within the step at which it was absorbed or inf, whether at the left) after x → y."""
     width = limits.right - limits.left

@@ -18,6 +18,7 @@ from fpsolve.kernels.stepping import (
     COEFFICIENT_OVERFLOW,
     FUNCTIONAL_OVERFLOW,
     INTEGRAL,
+    LEFT_REGION,
     LEFT_SUPPORT,
     OVERFLOW,
     STAGE_FAILED,
@@ -36,9 +37,10 @@ CAUSES = {
     OVERFLOW: "its position overflowed",
     COEFFICIENT_OVERFLOW: "a coefficient overflowed far out",
     FUNCTIONAL_OVERFLOW: "a functional of it overflowed",
+    LEFT_REGION: "it left the region in which the density behind a coefficient is known",
     STAGE_FAILED: "a stage of its step was not a number (outside the support?), or an implicit step was not solved",
 }
-BLOCK = 512  # paths that the kernel handles at a time: their arrays fit the first-level cache
+BLOCK = 1024  # paths that the kernel handles at a time: their arrays fit the second-level cache
 MAX_TASK = 8192  # paths per task; a callback into Python gets all of them at once
 
 
@@ -162,6 +164,7 @@ class Run:
             np.cumsum([0, *sizes[:-1]]),
             np.concatenate([block.params for block in self.blocks]),
             np.array([coefficient.constant is not None for coefficient in self.coefficients], np.uint8),
+            np.array([bool(coefficient.built_on) for coefficient in self.coefficients], np.uint8),
         )
 
     def task(self, first: int, start: np.ndarray) -> Piece:

@@ -60,7 +60,7 @@ def prepared(
         method=method,
         step=keeper,
         coefficients=coefficients,
-        blocks=[coefficient.block(path_steps * max(1, *scheme.cost), span) for coefficient in coefficients],
+        blocks=[coefficient.path_block(path_steps * max(1, *scheme.cost), span) for coefficient in coefficients],
         kinds=np.array([_kind_of(value) for value in (functionals or {}).values()], np.uint8),
         limits=_limits(process, 100.0 * extent, bridge),
         observables=_bound_observables(observables, n_paths),

@@ -13,11 +13,16 @@ import numpy as np
 
 from fpsolve.errors import CoefficientError, InputError, UnknownName, check_choice, check_number
 from fpsolve.kernels.coefficients import Block, NotCompiled, compile_block, constant_block, evaluate, python_block
+from fpsolve.kernels.lookup import TableBlock
+from fpsolve.problem.built_on import BuiltOn, built_on, common_density, common_region, total_error
 from fpsolve.problem.differences import differentiate
+from fpsolve.problem.tabulation import NotTabulated, Tabulation, tabulate
 
 # a new function costs about 60 ms to compile and a callback about 5 ns per value (100 ns if elementwise)
 COMPILE_FROM = 10_000_000
 COMPILE_ELEMENTWISE_FROM = 500_000
+TABULATE_FROM = 2_000_000  # a table of a function on an Evolution takes about a second, a value without it 500 ns
+TABLE_RTOL = 1e-8
 _PROBE_TIMES = (0.37, 0.0, 1.0, 0.73, 1.9, 3.3, 7.1, 20.3, -0.37)
 _PROBE_PARTS = np.array([0.13, 0.31, 0.47, 0.5, 0.62, 0.78, 0.91])
 
@@ -123,6 +128,7 @@ class Coefficient:
         self.probe_time = _PROBE_TIMES[0]
         self._elementwise = False
         self._machine = MachineCode()
+        self._tables: dict[tuple[float, float], Tabulation | str] = {}  # by span; or why there is none
         self.params = dict(params or {})
         if (isinstance(source, numbers.Real) and not isinstance(source, bool)) or _is_scalar_array(source):
             self.constant = float(source)
@@ -262,6 +268,55 @@ class Coefficient:
                 return block
         return python_block(self.raw)
 
+    @property
+    def built_on(self) -> tuple[BuiltOn, ...]:
+        """The Evolutions whose scores it holds."""
+        return () if self.binding is None else built_on(self.source)
+
+    def path_block(self, evaluations: float, t_span: tuple[float, float]) -> Block:
+        """Return it for kernels that move paths: like `block`, but from a table if it is one, or uses an Evolution.
+
+        Beyond the table values come from the function itself; beyond where the Evolution is known they are NaN.
+        """
+        tabulation, parts = getattr(self.source, "tabulation", None), self.built_on
+        if isinstance(tabulation, Tabulation):
+            how = f"table ({tabulation.description}, interpolation error {tabulation.error:.1e})"
+            return TableBlock(tabulation.panels, how, python_block(self.source.direct))
+        if not parts:
+            return self.block(evaluations, t_span)
+        beyond = python_block(self._where_known)
+        table = self._tabulated(t_span) if evaluations >= TABULATE_FROM else ""
+        if not isinstance(table, Tabulation):
+            return beyond
+        errors = f"interpolation error {table.rms_error:.1e}, from the error of the score {table.rms_noise:.1e}"
+        return TableBlock(table.panels, f"table ({table.description}, {errors})", beyond)
+
+    def _tabulated(self, t_span: tuple[float, float]) -> Tabulation | str:
+        """The table for a span, made once, or why there is none."""
+        parts = self.built_on
+        if t_span not in self._tables:
+            try:
+                self._tables[t_span] = tabulate(
+                    self.raw,
+                    lambda t: common_region(parts, self.support, t),
+                    t_span,
+                    TABLE_RTOL,
+                    lambda x, t: total_error(parts, x, t),
+                    common_density(parts),
+                )
+            except NotTabulated as why:
+                self._tables[t_span] = f"no table, {why}"
+        return self._tables[t_span]
+
+    def _where_known(self, x: np.ndarray, t: float) -> np.ndarray:
+        """Values, and NaN where an Evolution in it is not known."""
+        values = self.raw(x, t)
+        for part in self.built_on:
+            unknown = part.is_unknown(x, t)
+            if unknown.any():
+                values = np.where(unknown, np.nan, values)
+        return values
+
     def _compiled_block(self, t_span: tuple[float, float]) -> Block | None:
         names = list(inspect.signature(self.source).parameters)
         values = {k: v for k, v in self.binding.constants.items() if isinstance(v, numbers.Real)}  # type: ignore[union-attr]
@@ -299,8 +354,9 @@ class Coefficient:
         return True
 
     def refusal(self) -> str:
-        """Why the function is not compiled, or an empty string."""
-        return self._machine.refusal
+        """Why the function is neither tabulated nor compiled, or an empty string."""
+        refusals = [table for table in self._tables.values() if isinstance(table, str)]
+        return refusals[0] if refusals else self._machine.refusal
 
 
 def _is_scalar_array(source: Any) -> bool:

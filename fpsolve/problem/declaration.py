@@ -19,7 +19,7 @@ class Declaration:
 
     `support` is always a pair of floats: the ends at `probe_time`, if one of them moves (see `support_at`).
     `closed_form(process, law, t_span)` solves a published instance, and belongs to that instance alone: whatever is
-    declared otherwise, or built from it, has None. `target` is the stationary density that a Langevin process is made for.
+    declared otherwise, or built from it, has None. `target` is the law for which a Langevin process is made.
     """
 
     drift_coefficient: Coefficient

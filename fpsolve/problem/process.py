@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fpsolve.errors import InputError, check_choice, check_t_span
+from fpsolve.problem.built_on import BuiltOn, is_evolution
 from fpsolve.problem.coefficient import Coefficient
 from fpsolve.problem.declaration import Declaration
 
@@ -21,6 +22,12 @@ class Process(Declaration):
     def _rebuilt(self, drift: Any, diffusion: Any, **changes: Any) -> Process:
         options = {"support": self._ends.resolved(), "boundary": self.boundary} | changes
         return SDE(drift, diffusion, **options)
+
+    @property
+    def evolutions(self) -> tuple[Any, ...]:
+        """Paths of densities whose scores are in the coefficients, as in those of `reverse`."""
+        parts = (*self.drift_coefficient.built_on, *self.diffusion_coefficient.built_on)
+        return tuple({id(part.evolution): part.evolution for part in parts}.values())
 
     def to_ito(self) -> Process:
         """Return the same law in Itô form: f_ito = f_stratonovich + ¼ ∂x g².
@@ -52,6 +59,7 @@ class Process(Declaration):
         def drift(x: np.ndarray, t: float) -> np.ndarray:
             return self.drift(x, t) + share * self.diffusion_squared_dx(x, t)
 
+        _inherit(drift, self.drift_coefficient)
         unchanged = not self.diffusion_coefficient.uses_x and self._square_dx is None
         same = self._rebuilt(
             self.drift_coefficient.resolved() if unchanged else drift,
@@ -96,7 +104,7 @@ class Process(Declaration):
             u = t1 - t
             return -p.drift(x, u) + p.diffusion_squared_dx(x, u) + p.diffusion_squared(x, u) * score(x, u)
 
-        _probed_within(drift, (0.0, t1 - t0))
+        _build_on(drift, (0.0, t1 - t0), q, p.diffusion_squared, p, lambda t: t1 - t)
         return SDE(drift, p._reversed_diffusion(t1), support=self._ends.reversed(t1), boundary=self.boundary)
 
     def _reversed_diffusion(self, t1: float) -> Any:
@@ -127,7 +135,7 @@ class Process(Declaration):
         def velocity(x: np.ndarray, t: float) -> np.ndarray:
             return p._velocity(x, t, score)
 
-        _probed_within(velocity, span)
+        _build_on(velocity, span, q, lambda x, t: 0.5 * p.diffusion_squared(x, t), p)
         return ODE(velocity, support=self._ends.resolved(), boundary=self.boundary)
 
     def _velocity(self, x: np.ndarray, t: float, score: Callable[..., Any]) -> np.ndarray:
@@ -164,7 +172,7 @@ class Process(Declaration):
         def drift(x: np.ndarray, t: float) -> np.ndarray:
             return p._velocity(x, t, score) + 0.5 * noise.square_dx(x, t) + 0.5 * noise(x, t) ** 2 * score(x, t)
 
-        _probed_within(drift, span)
+        _build_on(drift, span, q, lambda x, t: 0.5 * (noise(x, t) ** 2 - p.diffusion_squared(x, t)), p)
         return SDE(drift, noise.resolved(), support=self._ends.resolved(), boundary=self.boundary)
 
     def controlled(self, u: Any) -> SDE:
@@ -177,8 +185,13 @@ class Process(Declaration):
         """
         p = self.to_ito()
         control = self._coefficient("control", u, {})
+
+        def drift(x: np.ndarray, t: float) -> np.ndarray:
+            return p.drift(x, t) + p.diffusion(x, t) * control(x, t)
+
+        _inherit(drift, p.drift_coefficient, control)
         return SDE(
-            lambda x, t: p.drift(x, t) + p.diffusion(x, t) * control(x, t),
+            drift,
             p.diffusion_coefficient.resolved(),
             support=self._ends.resolved(),
             boundary=self.boundary,
@@ -317,9 +330,28 @@ def _changed(old: Mapping[str, float], new: Mapping[str, float]) -> dict[str, fl
     return {**old, **new}
 
 
-def _probed_within(fn: Any, t_span: tuple[float, float]) -> None:
-    """Have a function that is built on a path of densities examined where the path is known."""
+def _same_clock(t: float) -> float:
+    return t
+
+
+def _build_on(
+    fn: Any,
+    t_span: tuple[float, float],
+    q: Any,
+    weight: Callable[..., Any],
+    p: Process,
+    clock: Callable[[float], float] = _same_clock,
+) -> None:
+    """Have a function that is `weight` times the score of `q`, and the drift of `p`, examined where q is known."""
     fn.probe_times = (0.63 * t_span[0] + 0.37 * t_span[1], *t_span)
+    own = (BuiltOn(q, clock, weight),) if is_evolution(q) else ()
+    fn.built_on = (*own, *(part.seen_through(clock) for part in p.drift_coefficient.built_on))
+
+
+def _inherit(fn: Any, *coefficients: Coefficient) -> None:
+    """Have a function that is made of coefficients examined where they are, and know what they are built on."""
+    fn.probe_times = tuple(t for c in coefficients for t in getattr(c.source, "probe_times", ()))
+    fn.built_on = tuple(part for c in coefficients for part in c.built_on)
 
 
 def _score_of(q: Any, t_span: Any) -> tuple[Callable[..., Any], tuple[float, float]]:
