@@ -19,15 +19,16 @@ its own curve of best times (log-log interpolation, never beyond its ends). For 
 the tolerance that turned out best for each number of cells, and with one careful tolerance for all, as without
 knowing the answer. Neither pays for finding out its error, which fpsolve does.
 
-What a step of order 8 needs (kernels/implicit.py), per cell: eight lanes are eliminated once, about 100 operations
-and a division each, and substituted in 16 times, 17 operations each: 3000 in all, 400 in vectors of eight. Of the 8
-x 16 substitutions 52 are of use, the sum of the numbers of substeps; the other lanes have arrived and are carried
-along. Traffic: 640 bytes of factors written once and read 16 times, 200 bytes of unknowns and coefficients each
-time: 13 kB, from the L2 cache (640 bytes a cell are 75 kB for 118 cells). At two vector operations and 32 bytes a
-cycle that is 400 cycles or 0.15 µs at 2.6 GHz. Measured (grid_orders.py, EPYC, 2.6 GHz): 0.55 to 0.6 µs, four times
-as much, because the loops over lanes are compiled to scalar instructions (a substitution takes 24 ns, in vectors 9
-ns). For a solve at rtol 1e-6, with its 3000 cell-steps, all that is 2 ms of 8; the rest is what stands around the
-kernel in Python.
+What a step of order 8 needs (kernels/implicit.py, kernels/lanes.py), per cell: eight lanes, in two vectors of four,
+are eliminated once, about 90 vector operations and a division each, and substituted in 4 and 16 times, 9 vector
+operations each: 370 in all, or 190 cycles at two a cycle. Of the 80 substitutions of single lanes 52 are of use, the
+sum of the numbers of substeps; the other lanes have arrived and are carried along. Traffic: 290 bytes of factors of a
+vector written once and read in every substitution, 130 bytes of unknowns: 8 kB, mostly from the L2 cache (34 kB of
+factors for 118 cells), 260 cycles at 32 bytes a cycle. That is 0.07 to 0.1 µs at 2.6 GHz. Measured (grid_orders.py,
+EPYC, 2.6 GHz): 0.08 to 0.11 µs. For a solve of the OU mixture at rtol 1e-6, with its 3000 cell-steps, that is 0.3 ms
+of 4, and the kernels with what calls them 0.6; the rest is some 3700 calls of functions, half of them NumPy's, on
+arrays of a hundred numbers: domain and grading, masses and stencils, errors by cause. solve_ivp takes 32 ms: a factor
+of 100 would leave 0.32 ms for everything, as much as the cell-steps alone.
 """
 
 import argparse

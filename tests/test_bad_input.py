@@ -353,12 +353,12 @@ CASES = {
         "t=0.5",
         "correct it there",
     ),
-    "walls of the robust scheme": Case(
-        lambda: solve(WALLED, fps.PointMass(1.0), scheme="robust"),
+    "too many turns for the robust scheme": Case(
+        lambda: solve(fps.SDE(60.0, 0.1, support=(0, 1), boundary="periodic"), fps.PointMass(0.5), scheme="robust"),
         fps.InputError,
-        "the robust scheme needs ends that are natural or reflecting",
-        "an end is absorbing",
-        "use order-8",
+        "the robust scheme needs a cell and a step for each small part of a turn round a ring",
+        "60 turns, 1188 cells by 71064 steps",
+        "use order-8, or a shorter span",
     ),
     "sample as law": Case(
         lambda: solve(q0=np.random.default_rng(0).normal(size=50)),

@@ -1,4 +1,7 @@
-"""Ends of the support: Feller's classification against textbook cases and exact power laws, and moving walls."""
+"""Ends of the support: Feller's classification against textbook cases and exact power laws; moving walls.
+
+The robust scheme at absorbing, periodic and moving ends: against closed forms and the scheme of high order.
+"""
 
 import math
 from collections.abc import Callable
@@ -8,9 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.linalg import eigh_tridiagonal
+from scipy.special import ive, ndtr
 
 import fpsolve as fps
 from fpsolve.errors import InputError, NoClosedForm, UnknownName
+from fpsolve.grids.scheme import Schedule, Stepper
 
 INF = np.inf
 HALF, UNIT, LINE = (0, INF), (0, 1), (-INF, INF)
@@ -436,3 +442,256 @@ def test_what_moving_ends_cannot_do(name: str) -> None:
     with pytest.raises(kind) as caught:
         call()
     assert words in str(caught.value)
+
+
+# --- the robust scheme at ends that absorb, are joined, or move -------------------------------------------------------
+
+MEAN, STD = 1.5, 0.2
+
+
+def bell(x: Any, mean: float, variance: float) -> Any:
+    return np.exp(-0.5 * (x - mean) ** 2 / variance) / math.sqrt(2 * math.pi * variance)
+
+
+def drifting(x: Any, t: float, drift: float) -> tuple[Any, float]:
+    """q(x, t) and absorbed mass of Brownian motion with drift from Normal(MEAN, STD), absorbed at 0, by its image."""
+    variance = STD**2 + t
+    image, weight = 2 * drift * STD**2 - MEAN + drift * t, math.exp(2 * drift * (drift * STD**2 - MEAN))
+    density = bell(x, MEAN + drift * t, variance) - weight * bell(x, image, variance)
+    inside = ndtr((MEAN + drift * t) / math.sqrt(variance)) - weight * ndtr(image / math.sqrt(variance))
+    return density, 1.0 - inside
+
+
+def returning(x: Any, t: float) -> tuple[Any, float]:
+    """The same of dX = -X dt + √2 dW, whose image is its mirror image."""
+    mean, variance = MEAN * math.exp(-t), 1.0 + (STD**2 - 1.0) * math.exp(-2 * t)
+    inside = 2.0 * ndtr(mean / math.sqrt(variance)) - 1.0
+    return bell(x, mean, variance) - bell(x, -mean, variance), 1.0 - inside
+
+
+def between_walls(x: Any, t: float, start: float) -> tuple[Any, tuple[float, float]]:
+    """q and the masses absorbed on both sides, of Brownian motion on (0, 1) from a point, as a series of sines."""
+    k = np.pi * np.arange(1, 120)
+    size, fading = 2.0 * np.sin(k * start), np.exp(-0.5 * k**2 * t)
+    density = np.sin(np.multiply.outer(x, k)) @ (size * fading)
+    right = start + (size / k * np.cos(k) * fading).sum()
+    return density, (1.0 - start - (size / k * fading).sum(), float(right))
+
+
+def round_the_ring(x: Any, t: float, drift: float, noise: float, start: float, std: float) -> Any:
+    turns = np.arange(-30, 31)
+    return bell(np.subtract.outer(x, turns), start + drift * t - round(drift * t), std**2 + noise**2 * t).sum(axis=-1)
+
+
+def robust(process: fps.SDE, law: Any, times: tuple[float, ...], **options: Any) -> Any:
+    """A solution by the robust scheme, with what must hold of every one."""
+    options = {"rtol": 1e-5, "scheme": "robust"} | options
+    q = fps.solve_fokker_planck(process, law, (0.0, times[-1]), t_eval=list(times), **options)
+    assert q.stats["scheme"] == "robust"
+    assert q.stats["mass defect"] < 1e-12
+    assert sum(q.stats["mass"].values()) == pytest.approx(1.0, abs=1e-12)
+    assert q.stats["min q"] >= 0.0
+    return q
+
+
+def check_against(q: Any, t: float, x: Any, true: Any, rtol: float = 1e-5) -> None:
+    """The density is within its estimate, in norm and at every point, the estimate within the goal."""
+    k = int(np.flatnonzero(q.error["pdf"].times == t)[0])
+    value, error = q.with_error("pdf", x, t)
+    away = np.abs(value - true)
+    assert away.max() <= q.error["pdf"].total[k] * true.max() <= rtol * true.max()
+    assert (away <= error + 1e-14 * true.max()).mean() > 0.98
+
+
+def check_absorbed(q: Any, t: float, true: tuple[float, float]) -> None:
+    k = int(np.flatnonzero(q.error["cdf"].times == t)[0])
+    assert np.abs(np.subtract(q.absorbed(t), true)).max() <= q.error["cdf"].total[k] + 1e-13
+    assert q.mass(t) + sum(q.absorbed(t)) == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("drift", [-0.6, 0.4])
+def test_robust_at_a_wall_against_the_image(drift: float) -> None:
+    x = np.linspace(0, 5, 301)
+    q = robust(fps.SDE(drift, 1.0, support=HALF, boundary="absorbing"), fps.Normal(MEAN, STD), (0.1, 0.5, 2.0))
+    for t in (0.1, 0.5, 2.0):
+        true, gone = drifting(x, t, drift)
+        check_against(q, t, x, true)
+        check_absorbed(q, t, (gone, 0.0))
+        # F counts what was absorbed; the flux through the wall is the rate at which it grows
+        assert q.cdf(0.0, t) == pytest.approx(gone, abs=1e-6)
+        rate = (drifting(x, t + 1e-5, drift)[1] - drifting(x, t - 1e-5, drift)[1]) / 2e-5
+        assert float(q.flux(0.0, t)) == pytest.approx(-rate, abs=1e-5)
+    # log q has a pole at the wall, and so has its slope: both keep their digits next to it
+    near = np.array([1e-3, 0.02, 0.1, 0.7])
+    truth, (score, error) = drifting(near, 0.5, drift)[0], q.with_error("score", near, 0.5)
+    slope = np.log(drifting(near + 1e-6, 0.5, drift)[0] / drifting(near - 1e-6, 0.5, drift)[0]) / 2e-6
+    assert np.allclose(q.pdf(near, 0.5), truth, rtol=1e-3, atol=0)
+    assert (np.abs(score - slope) <= error + 1e-5 * np.abs(slope)).all()
+    # at a time that was not saved
+    assert np.allclose(q.pdf(x, 0.31), drifting(x, 0.31, drift)[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_robust_ou_absorbed_on_either_side(side: int) -> None:
+    sign, support = (1.0, HALF) if side == 0 else (-1.0, (-INF, 0))
+    process = fps.SDE(lambda x: -x, math.sqrt(2), support=support, boundary="absorbing")
+    q = robust(process, fps.Normal(sign * MEAN, STD), (0.1, 1.0), rtol=1e-4)
+    x = np.linspace(0, 5, 301)
+    for t in (0.1, 1.0):
+        true, gone = returning(x, t)
+        check_against(q, t, sign * x, true, 1e-4)
+        check_absorbed(q, t, (gone, 0.0) if side == 0 else (0.0, gone))
+
+
+def test_robust_between_two_walls() -> None:
+    x, times = np.linspace(0, 1, 301), (0.02, 0.1, 2.0)
+    q = robust(fps.SDE(0.0, 1.0, support=UNIT, boundary="absorbing"), fps.PointMass(0.3), times)
+    for t in times:
+        true, gone = between_walls(x, t, 0.3)
+        check_against(q, t, x, true)
+        check_absorbed(q, t, gone)
+
+
+@pytest.mark.parametrize("kinds", [("reflecting", "absorbing"), ("absorbing", "reflecting")])
+def test_robust_with_one_wall_of_each_kind(kinds: tuple[str, str]) -> None:
+    # a reflecting wall at 1 is the middle of two absorbing ones at 0 and 2
+    x, t = np.linspace(0, 1, 201), 0.3
+    twice = [between_walls(place, t / 4, 0.15)[0] / 2 for place in (x / 2, 1 - x / 2)]
+    start, points = (0.3, x) if kinds[0] == "absorbing" else (0.7, 1 - x)
+    q = robust(fps.SDE(0.0, 1.0, support=UNIT, boundary=kinds), fps.PointMass(start), (t,))
+    check_against(q, t, points, twice[0] + twice[1])
+    gone = sum(between_walls(x, t / 4, 0.15)[1])
+    check_absorbed(q, t, (gone, 0.0) if kinds[0] == "absorbing" else (0.0, gone))
+
+
+def test_robust_where_noise_and_drift_vary_at_walls_against_high_order() -> None:
+    process = fps.SDE(
+        lambda x: 1 - x + np.sin(x), lambda x: 1 + 0.5 * np.sin(2 * x + 0.4), support=(0, 3), boundary="absorbing"
+    )
+    law, x = fps.Normal(1.5, 0.2), np.linspace(0, 3, 301)
+    fine = fps.solve_fokker_planck(process, law, (0, 0.5), t_eval=[0.5], scheme="order-8", rtol=1e-8)
+    q = robust(process, law, (0.5,))
+    check_against(q, 0.5, x, fine.pdf(x, 0.5))
+    check_absorbed(q, 0.5, fine.absorbed(0.5))
+
+
+def test_robust_where_noise_vanishes_at_the_wall() -> None:
+    """Feller's diffusion √X dW from 1, absorbed at 0: log-graded cells, and a finite density at the wall."""
+    process = fps.SDE(0.0, root, support=HALF, boundary="absorbing")
+    q, x = robust(process, fps.PointMass(1.0), (0.3, 1.0), rtol=1e-4), np.geomspace(1e-6, 6, 200)
+    for t in (0.3, 1.0):
+        true = 2 / t / np.sqrt(x) * np.exp(-2 * (np.sqrt(x) - 1) ** 2 / t) * ive(1, 4 * np.sqrt(x) / t)
+        check_against(q, t, x, true, 1e-4)
+        check_absorbed(q, t, (math.exp(-2 / t), 0.0))
+
+
+def test_auto_falls_back_on_the_robust_scheme_at_a_wall() -> None:
+    # g jumps from 1 to 2 at 1/2, where g² q is continuous: by plain finite volumes and the exponential of their matrix
+    def noise(x: Any) -> Any:
+        return np.where(x < 0.5, 1.0, 2.0)
+
+    process = fps.SDE(0.0, noise, support=UNIT, boundary=("absorbing", "reflecting"))
+    q = robust(process, fps.Normal(0.3, 0.05), (0.05, 0.2), scheme="auto", rtol=1e-3)
+    assert "g jumps at x = 0.5" in q.message
+    n = 1000
+    x = (np.arange(n) + 0.5) / n
+    root_d = noise(x) * n / math.sqrt(2)
+    meet = -np.append(3.0, np.append(np.full(n - 2, 2.0), 1.0)) * root_d**2
+    values, vectors = eigh_tridiagonal(meet, root_d[1:] * root_d[:-1])
+    start = vectors.T @ (root_d * bell(x, 0.3, 0.05**2))
+    for t in (0.05, 0.2):
+        true = vectors @ (np.exp(values * t) * start) / root_d
+        value, error = q.with_error("pdf", x, t)
+        away = np.abs(x - 0.5) > 0.03
+        assert (np.abs(value - true) < error + 1e-5).all()
+        assert np.abs(value - true)[away].max() < 2e-3 * true.max()
+        assert q.absorbed(t) == (pytest.approx(1 - true.mean(), abs=1e-3), 0.0)
+
+
+@pytest.mark.parametrize(("start", "std"), [(0.95, 0.0), (0.4, 0.05)])
+def test_robust_on_a_ring_against_the_wrapped_normal(start: float, std: float) -> None:
+    law, x = fps.Normal(start, std) if std else fps.PointMass(start), np.linspace(0, 1, 301)
+    q = robust(fps.SDE(0.7, 0.5, support=UNIT, boundary="periodic"), law, (0.02, 0.1, 1.0))
+    for t in (0.02, 0.1, 1.0):
+        true = round_the_ring(x, t, 0.7, 0.5, start, std)
+        check_against(q, t, x, true)
+        assert q.absorbed(t) == (0.0, 0.0)
+        assert abs(q.mass(t) - 1.0) < 1e-12
+        slope = (
+            round_the_ring(x + 1e-6, t, 0.7, 0.5, start, std) - round_the_ring(x - 1e-6, t, 0.7, 0.5, start, std)
+        ) / 2e-6
+        assert np.allclose(q.flux(x, t), 0.7 * true - 0.125 * slope, rtol=0, atol=1e-4 * true.max())
+
+
+def test_robust_on_a_ring_against_high_order() -> None:
+    process = fps.SDE(
+        lambda x, t: 1 + np.sin(x) * np.cos(t),
+        lambda x: 1 + 0.3 * np.cos(x),
+        support=(0, 2 * np.pi),
+        boundary="periodic",
+    )
+    law, x = fps.Normal(3.0, 0.3), np.linspace(0, 2 * np.pi, 301)
+    fine = fps.solve_fokker_planck(process, law, (0, 1), t_eval=[1.0], scheme="order-8", rtol=1e-8)
+    q = robust(process, law, (1.0,))
+    check_against(q, 1.0, x, fine.pdf(x, 1.0))
+    value, error = q.with_error("velocity", x, 1.0)
+    assert (np.abs(value - fine.velocity(x, 1.0)) <= error + 1e-6).mean() > 0.98
+
+
+def test_turns_round_a_ring_are_not_damped_away() -> None:
+    """Ten turns: few steps would agree on a law at rest, and estimate no error."""
+    process, x = fps.SDE(10.0, 0.3, support=UNIT, boundary="periodic"), np.linspace(0, 1, 201)
+    q = fps.solve_fokker_planck(
+        process, fps.Normal(0.4, 0.05), (0, 1.03), t_eval=[1.03], grid=fps.Grid(0, 1, 600), scheme="robust", rtol=3e-2
+    )
+    true = round_the_ring(x, 1.03, 10.0, 0.3, 0.4, 0.05)
+    assert np.abs(q.pdf(x, 1.03) - true).max() <= q.error["pdf"].worst * true.max() <= 3e-2 * true.max()
+    with pytest.raises(InputError, match="use a finer grid"):
+        fps.solve_fokker_planck(process, fps.Normal(0.4, 0.05), (0, 1), grid=fps.Grid(0, 1, 16), scheme="robust")
+
+
+def test_robust_with_a_moving_wall() -> None:
+    """In the frame of the wall x = 0.6 t a Brownian motion has drift -0.6."""
+    process = fps.SDE(0.0, 1.0, support=(lambda t: 0.6 * t, INF), boundary="absorbing")
+    q, y = robust(process, fps.Normal(MEAN, STD), (0.3, 1.0), rtol=1e-4), np.linspace(0, 4, 201)
+    assert q.message.startswith("in the frame of the moving walls: robust scheme")
+    for t in (0.3, 1.0):
+        true, gone = drifting(y, t, -0.6)
+        check_against(q, t, 0.6 * t + y, true, 1e-4)
+        check_absorbed(q, t, (gone, 0.0))
+
+
+@pytest.mark.parametrize("kind", ["absorbing", "periodic", ("absorbing", "reflecting")])
+@given(st.integers(8, 60), st.floats(1e-4, 1e4), st.floats(-200, 200), st.floats(1e-3, 3.0))
+def test_any_step_keeps_signs_and_mass(kind: Any, cells: int, step: float, drift: float, noise: float) -> None:
+    process = fps.SDE(lambda x: drift * np.cos(2 * np.pi * x), noise, support=UNIT, boundary=kind)
+    stepper, grid = Stepper(process, (0.0, 1.0)), fps.Grid(0, 1, cells)
+    mass = np.zeros(cells)
+    mass[cells // 3] = 1.0
+    times = Schedule(np.array([0.0, 3 * step]), np.zeros(1), np.array([3]), np.array([1]))
+    level = stepper.solve(grid, mass, times, 1)
+    assert level.mass.min() >= 0.0
+    assert level.absorbed.min() >= 0.0
+    assert level.mass.sum() + level.absorbed.sum() == pytest.approx(1.0, abs=1e-12)
+    assert kind != "periodic" or level.absorbed.sum() == 0.0
+
+
+def test_a_ring_step_solves_its_equations() -> None:
+    # against a dense solve of the same rates, read off columns of one short step
+    process = fps.SDE(lambda x: 1 + np.sin(2 * np.pi * x), 0.4, support=UNIT, boundary="periodic")
+    stepper, grid, n = Stepper(process, (0.0, 1.0)), fps.Grid(0, 1, 12), 12
+    points = stepper.points(grid)
+
+    def stepped(tau: float) -> np.ndarray:
+        columns = []
+        for unit in np.eye(n):
+            mass = unit.copy()
+            stepper.run(mass, np.array([0.0, tau]), points, np.zeros(n))
+            columns.append(mass)
+        return np.array(columns).T
+
+    generator = (np.eye(n) - np.linalg.inv(stepped(1e-3))) / 1e-3
+    assert generator[0, -1] > 0.0
+    assert generator[-1, 0] > 0.0
+    assert np.allclose(generator[2:-2, 0], 0.0, atol=1e-8)
+    assert np.allclose(stepped(2.0), np.linalg.inv(np.eye(n) - 2.0 * generator), atol=1e-9)

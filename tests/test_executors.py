@@ -62,6 +62,15 @@ def test_compiled_coefficients_give_the_same_bits_elsewhere(processes: Executor)
     check_same(found, run(None, **options))
 
 
+@pytest.mark.parametrize("scheme", ["order-8", "robust"])
+def test_a_grid_solution_travels_as_a_coefficient(processes: Executor, scheme: str) -> None:
+    ou = fps.processes.ou()
+    q = fps.solve_fokker_planck(
+        ou, fps.GaussianMixture([0.4, 0.6], [-1, 1], [0.5, 0.6]), (0, 1), scheme=scheme, rtol=1e-3
+    )
+    check_same(run(processes, ou.reverse(q)), run(None, ou.reverse(q)))
+
+
 def test_foreign_threads_give_the_same_bits() -> None:
     with ThreadPoolExecutor(3) as pool:
         check_same(run(pool), run(None))

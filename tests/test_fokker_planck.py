@@ -341,11 +341,6 @@ def test_a_coefficient_that_fails_on_the_way_is_named() -> None:
         ({"grid": fps.Grid(-1, 1, 100)}, fps.DensityError, r"mass 0\.6.*use a grid that covers"),
         ({"q0": [0.0, 1.0, 2.0]}, fps.InputError, "KDE"),
         ({"process": lambda x: -x}, fps.InputError, r"fps\.SDE"),
-        (
-            {"process": fps.SDE(0.0, 1.0, support=(-9, 9), boundary="absorbing"), "scheme": "robust"},
-            fps.InputError,
-            "use order-8",
-        ),
         ({"process": fps.SDE(-1.0, 1.0, support=(0, np.inf), boundary="reflecting")}, fps.DensityError, "support"),
     ],
 )

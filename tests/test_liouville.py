@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import fpsolve as fps
-from fpsolve.grids import transport as levels
+from fpsolve.grids.flows import transport as levels
 from fpsolve.grids.flows.transport import Level
 from fpsolve.grids.flows.velocity import Velocity
 from fpsolve.kernels.transport import PERIODIC, transport

@@ -316,7 +316,8 @@ def test_multilevel_meets_its_goal() -> None:
     # false alarm: 4 σ beyond the estimated bias, 6e-5 each
     gbm = fps.processes.gbm(0.3, 0.4)
     for name in ("euler-maruyama", "milstein"):
-        found = fps.multilevel(gbm, fps.PointMass(1.0), (0, 1), lambda x: x**2, std_error=0.004, n_steps=8, scheme=name, rng=3)
+        options = {"std_error": 0.004, "n_steps": 8, "scheme": name, "rng": 3}
+        found = fps.multilevel(gbm, fps.PointMass(1.0), (0, 1), lambda x: x**2, **options)
         assert found.std_error <= 0.004
         assert abs(found.value - np.exp(0.6 + 0.16)) < found.error + 4 * found.std_error
     ring = fps.SDE(0.0, 1.0, support=(0, np.inf), boundary=("absorbing", "natural"))

@@ -10,6 +10,7 @@ import numpy as np
 from fpsolve.errors import DensityError
 from fpsolve.grids.scheme import Schedule
 from fpsolve.grids.scouting import APART, Scouting
+from fpsolve.grids.start import masses_outside
 from fpsolve.problem.grid import Grid
 from fpsolve.problem.law import Law
 
@@ -20,7 +21,7 @@ _MISSED = 1e-2  # initial mass outside a given grid that is refused
 
 def mass_outside(law: Law, grid: Grid) -> float:
     """Mass of the law outside the grid."""
-    return float(law.cdf(grid.left)) + float(law.sf(grid.right))
+    return sum(masses_outside(law, grid))
 
 
 def check_grid_holds(law: Law, grid: Grid) -> None:
@@ -49,16 +50,15 @@ def choose_grid(
     half = np.maximum(0.5 * (high - low), 1e-12 * (right - left))
     middle = 0.5 * (low + high)
     ends = np.concatenate([low, high])
-    density, depth = np.zeros(ends.shape), 0.0
-    for wall in walls:
-        if wall is not None:
-            density = density + 1.0 / np.maximum(np.abs(ends - wall), 1e-300)
-            depth += abs(math.log(abs((right - wall) / (left - wall))))
+    near = [wall for wall in walls if wall is not None]
+    depth = sum(abs(math.log(abs((right - wall) / (left - wall)))) for wall in near)
     longest = max(4.0 * half.max(), 4.0 * (right - left) * (left == support[0] and right == support[1]))
     lengths = np.geomspace(0.5 * half.min(), longest, 12)[:, None]
     centres = np.array([0.5 * (low.min() + high.max()), *middle[[0, int(half.argmin()), -1]]])
     bent = np.arcsinh((right - centres) / lengths) + np.arcsinh((centres - left) / lengths)
-    widths = 1.0 / (density + 1.0 / np.hypot(lengths[..., None], ends - centres[:, None]))
+    widths = np.sqrt(lengths[..., None] ** 2 + (ends - centres[:, None]) ** 2)
+    if near:
+        widths = 1.0 / (1.0 / widths + sum(1.0 / np.maximum(np.abs(ends - wall), 1e-300) for wall in near))
     needed = (depth + bent) * (widths / np.tile(half, 2)).max(axis=-1)
     best = np.unravel_index(int(needed.argmin()), needed.shape)
     choice = float(lengths[best[0], 0]), float(centres[best[1]])

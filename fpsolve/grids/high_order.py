@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from fpsolve.grids.budgets import relative_errors
-from fpsolve.grids.domain import choose_grid, crowded, mass_outside, wider
+from fpsolve.grids.domain import choose_grid, crowded, wider
 from fpsolve.grids.march import SUBSTEPS, March, Setting
 from fpsolve.grids.scouting import Scouting, singular_walls
 from fpsolve.grids.slices import CAUSES, Solved
-from fpsolve.grids.start import inner_breaks, start_masses
+from fpsolve.grids.start import inner_breaks, masses_outside, start_masses
 from fpsolve.grids.stencils import stencils
-from fpsolve.grids.witnesses import RATIO, SPACE_SAFETY, Witnesses, density_at, profile
+from fpsolve.grids.witnesses import RATIO, SPACE_SAFETY, Witnesses, profile
 from fpsolve.kernels.implicit import REACH
 from fpsolve.problem.grid import Grid
 from fpsolve.problem.law import Law
@@ -29,7 +29,7 @@ _ROUNDS, _AGAIN = 14, 4
 _ORDER_AT_WALL = 4  # at most
 _ORDER_ROUGH = 1  # at a jump of a coefficient, in the width of its cells
 _STALLED = 0.7  # of the difference before: more cells do not help
-BUDGET = 1.5e7  # cell-steps of one call, about eight seconds
+BUDGET = 1.5e7  # cell-steps of one call, one to seven seconds
 
 
 class Refinement:
@@ -61,11 +61,20 @@ class Refinement:
         self.tol = float(np.clip(_TOLERANCE * goal * min(1.0, goal / 1e-8) ** 0.25, _LEAST, _MOST))
         self.work = self.evaluations = 0
         self._started: dict[Grid, np.ndarray] = {}
+        self._beyond: dict[tuple[float, float], tuple[float, float]] = {}
 
     def _masses(self, grid: Grid) -> np.ndarray:
         if grid not in self._started:
-            self._started[grid] = start_masses(self.law, grid, self.support, self.setting.ring)
+            outside = self._outside(grid)
+            self._started[grid] = start_masses(self.law, grid, self.support, self.setting.ring, outside)
         return self._started[grid]
+
+    def _outside(self, grid: Grid) -> tuple[float, float]:
+        """Initial masses beyond the ends of a grid, which many grids share."""
+        ends = grid.left, grid.right
+        if ends not in self._beyond:
+            self._beyond[ends] = masses_outside(self.law, grid)
+        return self._beyond[ends]
 
     def _order_kept(self) -> int:
         """Order of the scheme, lower where polynomials next to a wall have fewer points."""
@@ -105,7 +114,7 @@ class Refinement:
                 cells = int(np.ceil(1.3 * cells))
 
     def _solved(self, witnesses: Witnesses, errors: dict[str, float], rounds: int, reason: str) -> Solved:
-        fine = witnesses.fine
+        fine, budget = witnesses.fine, self._mass_budget(witnesses)
         account = f"{witnesses.coarse.grid.cells} and {fine.grid.cells} cells, {fine.steps} steps of order 8"
         lowest = float((fine.states[1:] / fine.states[1:].max(axis=1, keepdims=True)).min())
         stats = {
@@ -118,8 +127,8 @@ class Refinement:
             "evaluations": self.evaluations,
             "domain": (fine.grid.left, fine.grid.right),
             "mass near the ends": self._mass_near_ends(fine),
-            "mass": self._mass_budget(witnesses),
-            "mass defect": abs(sum(self._mass_budget(witnesses).values()) - 1.0),
+            "mass": budget,
+            "mass defect": abs(sum(budget.values()) - 1.0),
             "min q": lowest,
         }
         return Solved(fine.grid, witnesses.slice, errors, account, reason, stats)
@@ -202,8 +211,7 @@ class Refinement:
     def _difference(self, fine: March, coarse: March, t: float) -> float:
         """Largest difference of q at the faces of the coarse solve, relative to the maximum."""
         ours, theirs = profile(fine, t), profile(coarse, t)
-        ours_there = density_at(fine, ours, coarse.grid.faces)
-        return float(np.abs(ours_there - theirs.density).max() / ours.density.max())
+        return float(np.abs(ours.density_on(coarse.grid) - theirs.density).max() / ours.density.max())
 
     def _share(self, differences: list[float]) -> float:
         """Part of the last difference that is left as an error of the finer solve."""
@@ -214,15 +222,9 @@ class Refinement:
         return max(expected, seen / (1.0 - seen))
 
     def _with_witnesses(self, fine: March, coarse: March, share: float) -> Witnesses:
-        masses = self._masses(coarse.grid)
-        halved = March(self.setting, coarse.grid, masses, self.tol, _with_middles(coarse.times))
+        halved = coarse.halved()
         self.work += halved.cell_steps
         self.evaluations += halved.evaluations
         beyond, *cut = wider(coarse.grid, self.support)
         wide = self.solve(beyond, self.tol) if any(cut) else None
-        return Witnesses(fine, coarse, halved, wide, (cut[0], cut[1]), share, mass_outside(self.law, fine.grid))
-
-
-def _with_middles(times: np.ndarray) -> np.ndarray:
-    """Ends of steps half as long."""
-    return np.sort(np.concatenate([times, 0.5 * (times[1:] + times[:-1])]))
+        return Witnesses(fine, coarse, halved, wide, (cut[0], cut[1]), share, sum(self._outside(fine.grid)))

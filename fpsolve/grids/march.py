@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -18,8 +21,8 @@ from fpsolve.kernels.implicit import (
     REACH,
     STEP_VANISHED,
     TOO_MANY,
-    extrapolated_step,
     fill_fluxes,
+    follow_steps,
     march,
     workspace,
 )
@@ -27,23 +30,25 @@ from fpsolve.problem.grid import Grid
 from fpsolve.problem.process import Process
 
 SUBSTEPS = 16  # of one step
-_CELL_STEPS_PER_CALL = 40_000  # about 25 ms: afterwards Python sees Ctrl-C
+_CELL_STEPS_PER_CALL = 40_000  # 4 ms, 20 where coefficients move: afterwards Python sees Ctrl-C
 _KEPT = 64  # states between steps that are remembered
 _NODES = 12  # of the polynomial in time through one step
 _FIRST_STEP = 0.02  # part of the span, at a tolerance of one
 _FLUX_MATCH, _DEPTH = 1e-11, 16  # of integrals of fluxes over a part of a step, and how often it is bisected
+_EVALUATIONS = 2e5  # of a coefficient that depends on t, in one call
 _TARGET = 0.5  # part of the tolerance at which steps aim
+
+_derivative_weights = lru_cache(maxsize=64)(derivative_weights)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all solves of one problem share: process (Itô), span, order in x, blocks of f and g, ends that absorb,
-    or that are joined to a ring, times inside the span at which a step must end."""
+    """What all solves of one problem share: process (Itô), span, order in x, ends that absorb, or that are joined to a
+    ring, times inside the span at which a step must end."""
 
     process: Process
     t_span: tuple[float, float]
     order: int
-    blocks: tuple[Block, Block]
     absorbing: tuple[bool, bool] = (False, False)
     ring: bool = False
     landings: tuple[float, ...] = ()
@@ -52,6 +57,19 @@ class Setting:
     def moves(self) -> bool:
         """Whether a coefficient depends on t."""
         return self.process.drift_coefficient.uses_t or self.process.diffusion_coefficient.uses_t
+
+    @cached_property
+    def blocks(self) -> tuple[Block, Block]:
+        """f and g for kernels."""
+        drift, noise = (
+            c.block(_EVALUATIONS if c.uses_t else 0, self.t_span)
+            for c in (self.process.drift_coefficient, self.process.diffusion_coefficient)
+        )
+        return drift, noise
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without addresses of this process."""
+        return {name: value for name, value in self.__dict__.items() if name != "blocks"}
 
 
 class March:
@@ -69,6 +87,8 @@ class March:
         Estimated local errors.
     refused : int
         Steps that were repeated.
+    profiles : dict
+        Fields that were made of the masses, by time.
     """
 
     def __init__(
@@ -79,23 +99,38 @@ class March:
         h = grid.step
         self.stencils = Stencils(unit.value / h, unit.slope / h**2, unit.ring)
         self.dx, self.dxx = grid.slopes(grid.faces)
-        self._density = self.dx_at_centres / h
+        self._density = grid.slopes(grid.x)[0] / h
         self._problem = self._assembled()
         self._work = workspace(grid.cells, setting.ring)
+        self._fresh = True  # no coefficients in the workspace
+        self._take(masses, ends)
+
+    def _take(self, masses: np.ndarray, ends: np.ndarray | None) -> None:
+        """Take the steps; nothing is known of what lies between them."""
         self.refused = 0
         self._between: OrderedDict[float, np.ndarray] = OrderedDict()
         self._panels: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._end_fluxes: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
         self._gone = [np.zeros(2)]
+        self.profiles: dict[float, Any] = {}
         if ends is None:
             self._run(masses)
         else:
             self._follow(masses, ends)
 
-    @property
-    def dx_at_centres(self) -> np.ndarray:
-        """∂x y at the centres."""
-        return self.grid.slopes(self.grid.x)[0]
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without addresses of this process, and without what can be made again."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_problem", "_work", "_fresh")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._problem, self._work, self._fresh = self._assembled(), workspace(self.grid.cells, self.setting.ring), True
+
+    def halved(self) -> March:
+        """The same from the same masses, every step in two halves."""
+        other = copy(self)  # coefficients, weights and room to work are shared
+        other._take(self.states[0], np.sort(np.concatenate([self.times, 0.5 * (self.times[1:] + self.times[:-1])])))
+        return other
 
     @property
     def steps(self) -> int:
@@ -127,7 +162,7 @@ class March:
             inside[:] = True
         x = np.ascontiguousarray(around[inside])
         start = int(inside[:REACH].sum())
-        first, weights = derivative_weights(x.size, start, n + 1)
+        first, weights = _derivative_weights(x.size, start, n + 1)
         lattice = (x, np.append(first, start), weights / grid.step)
         drift, noise = ((block.address, block.params) for block in self.setting.blocks)
         ends = tuple(not (absorbs or self.setting.ring) for absorbs in self.setting.absorbing)
@@ -162,6 +197,7 @@ class March:
                 t = float(at[taken - 1]) if taken else t
                 if status not in (OK, TOO_MANY):
                     self._explain(status, t, state)
+        self._fresh = False
         self.times, self.states = np.concatenate(times), np.concatenate(states)
         self.local_errors = np.concatenate(errors)
 
@@ -169,8 +205,17 @@ class March:
         """Take the steps between the given times."""
         self.times, self.states = ends, np.empty((ends.size, masses.size))
         self.states[0], self.local_errors = masses, np.zeros(ends.size - 1)
-        for k, end in enumerate(ends[1:]):
-            self.states[k + 1] = self._advanced(k, float(end))
+        stride = max(1, _CELL_STEPS_PER_CALL // masses.size)
+        for k in range(0, self.steps, stride):
+            times, states = ends[k : k + stride + 1], self.states[k : k + stride + 1]
+            self._step_through(times, states)
+
+    def _step_through(self, times: np.ndarray, states: np.ndarray) -> None:
+        """Steps from states[0] between the times into states[1:]."""
+        status, taken = follow_steps(times, self._problem, self.setting.moves, self._work, self._fresh, states)
+        if status != OK:
+            self._explain(status, float(times[taken + 1]), states[taken])
+        self._fresh = False
 
     def _explain(self, status: int, t: float, state: np.ndarray) -> None:
         if status == RAISED:
@@ -196,14 +241,10 @@ class March:
         return self._between[t]
 
     def _advanced(self, k: int, t: float) -> np.ndarray:
-        result, gap = np.empty(self.grid.cells), np.empty(self.grid.cells)
-        start = float(self.times[k])
-        status = extrapolated_step(
-            self.states[k], start, t - start, self._problem, self.setting.moves, self._work, True, result, gap
-        )
-        if status != OK:
-            self._explain(status, t, result)
-        return result
+        states = np.empty((2, self.grid.cells))
+        states[0] = self.states[k]
+        self._step_through(np.array([self.times[k], t]), states)
+        return states[1]
 
     def _step_of(self, t: float) -> int:
         return min(max(int(np.searchsorted(self.times, t)), 1), self.steps) - 1

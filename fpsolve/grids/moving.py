@@ -6,13 +6,15 @@ dΞ = (f - shift' - scale' Ξ)/scale dt + g/scale dW,    q(x, t) = q_Ξ(ξ, t)/s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from fpsolve.errors import check_points
+from fpsolve.errors import InputError, check_points
 from fpsolve.grids.budgets import Budgets, ErrorBudget
+from fpsolve.grids.pieces import SAFETY, Pieces, fitted
 from fpsolve.grids.solution import GridEvolution
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.law import Law
@@ -21,30 +23,50 @@ from fpsolve.problem.mixtures import Empirical
 from fpsolve.problem.process import SDE, Process
 
 _KEPT = 4096  # times
+_FIT = 1e-13  # of the walls' size, to which polynomials take their place
+_FIT_SPEED = 1e-9  # of their speeds, which are differences
+_SMOOTH = 1e-7  # of either, beyond which walls are not smooth enough to be kept
+_DEPTH = 10
 
 
 class Frame:
-    """The frame of a process with a moving wall: ξ lies in (0, ∞), (-∞, 0) or, between two walls, in (0, 1)."""
+    """The frame of a process with a moving wall: ξ lies in (0, ∞), (-∞, 0) or, between two walls, in (0, 1).
 
-    def __init__(self, process: Process) -> None:
+    With `t_span` the walls are looked at once: polynomials in time take their place where they fit to rounding.
+    """
+
+    def __init__(self, process: Process, t_span: tuple[float, float] | None = None) -> None:
         self.process = process
+        self.walls = None if t_span is None else Walls.of(self, t_span).if_exact()
+        self._remember()
+
+    def _remember(self) -> None:
         # both coefficients ask for the same time, and differences of a wall are dear
+        self._rows = lru_cache(maxsize=_KEPT)(self.walls.rows) if self.walls is not None else None
         self.at = lru_cache(maxsize=_KEPT)(self._at)
         self.speeds = lru_cache(maxsize=_KEPT)(self._speeds)
 
-    def _at(self, t: float) -> Affine:
-        """Map from ξ to x."""
+    def place(self, t: float) -> tuple[float, float]:
+        """Shift and scale at time t, from the walls themselves."""
         left, right = self.process.support_at(t)
         if np.isfinite(left) and np.isfinite(right):
-            return Affine(left, right - left)
-        return Affine(left if np.isfinite(left) else right, 1.0)
+            return left, right - left
+        return (left if np.isfinite(left) else right), 1.0
 
-    def _speeds(self, t: float) -> tuple[float, float]:
-        """d shift/dt and d scale/dt."""
+    def speed(self, t: float) -> tuple[float, float]:
+        """d shift/dt and d scale/dt, from differences of the walls."""
         ends, (left, right) = self.process.support_at(t), (self.process.wall_speed(side, t) for side in (0, 1))
         if np.isfinite(ends).all():
             return left, right - left
         return (left if np.isfinite(ends[0]) else right), 0.0
+
+    def _at(self, t: float) -> Affine:
+        """Map from ξ to x."""
+        return Affine(*(self.place(t) if self.walls is None else self._rows(t)[:2]))
+
+    def _speeds(self, t: float) -> tuple[float, float]:
+        """d shift/dt and d scale/dt."""
+        return self.speed(t) if self.walls is None else self._rows(t)[2:]
 
     def seen(self, law: Law, t: float) -> Law:
         """Law of ξ at time t."""
@@ -70,6 +92,54 @@ class Frame:
         return SDE(drift, diffusion, support=(ends[0], ends[1]), boundary=p.boundary)
 
 
+@dataclass(frozen=True)
+class Walls:
+    """Shift, scale and their speeds: `values` (4, nodes) at nodes in time, and what polynomials `miss` (4, nodes)."""
+
+    pieces: Pieces
+    values: np.ndarray
+    miss: np.ndarray
+    exact: bool = False
+
+    @classmethod
+    def of(cls, frame: Frame, t_span: tuple[float, float]) -> Walls:
+        """Walls of a frame over a span."""
+
+        def rows(times: np.ndarray) -> np.ndarray:
+            return np.array([[*frame.place(float(t)), *frame.speed(float(t))] for t in times]).T
+
+        def limit(times: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            size = np.abs(found).max(axis=1, keepdims=True)
+            size = np.concatenate([np.full((2, 1), size[:2].max()), 1.0 + size[2:]]) * np.ones(times.size)
+            return size * np.array([[_FIT], [_FIT], [_FIT_SPEED], [_FIT_SPEED]]), np.ones(times.size, dtype=bool)
+
+        pieces, values, missed = fitted(rows, np.array(t_span), limit, _DEPTH)
+        at_nodes = pieces.spread(missed)
+        return cls(pieces, values, at_nodes * limit(pieces.nodes, values)[0], bool((missed <= SAFETY).all()))
+
+    def if_exact(self) -> Walls | None:
+        """The walls if polynomials are as good as they are, else None."""
+        return self if self.exact else None
+
+    def smooth(self) -> Walls:
+        """The walls, refused where they are not smooth enough to be kept."""
+        size = np.abs(self.values).max(axis=1, keepdims=True)
+        part = self.miss / np.concatenate([np.full((2, 1), size[:2].max()), 1.0 + size[2:]])
+        if part.max() > _SMOOTH:
+            at = f"{part.max():.1e} near t={self.pieces.nodes[int(part.max(axis=0).argmax())]:.6g}"
+            rule = f"moving walls are kept as polynomials in time, which must reach {_SMOOTH:.0e} of them"
+            raise InputError(rule, at, "smooth the walls, or save a span in which they are smooth")
+        return self
+
+    def rows(self, t: float) -> tuple[float, ...]:
+        """Shift, scale and their speeds at one time."""
+        return tuple(self.pieces.at_one(self.values, t).tolist())
+
+    def missed(self, t: float) -> np.ndarray:
+        """What these four may be off by."""
+        return self.pieces.around(self.miss, np.array([t]))[:, 0]
+
+
 class MovingEvolution(Evolution):
     """A grid solution in the frame of its moving walls, seen from outside."""
 
@@ -79,7 +149,7 @@ class MovingEvolution(Evolution):
         self.process, self.initial, self.t_span = process, initial, inner.t_span
         self.frame, self.inner = frame, inner
         self.message = f"in the frame of the moving walls: {inner.message}"
-        self.error: Mapping[str, ErrorBudget] = _SeenFromOutside(inner.error, frame)
+        self.error: Mapping[str, ErrorBudget] = SeenFromOutside(inner.error, frame)
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -148,7 +218,7 @@ class MovingEvolution(Evolution):
         return self.inner.absorbed(t)
 
 
-class _SeenFromOutside(Mapping[str, ErrorBudget]):
+class SeenFromOutside(Mapping[str, ErrorBudget]):
     """Error budgets in units of x."""
 
     _POWERS = {"score": -1, "score_sup": -1, "velocity": 1, "velocity_sup": 1}  # noqa: RUF012

@@ -19,16 +19,17 @@ from fpsolve.problem.grid import Grid
 
 NODES = 12  # of a panel
 _SPREAD = 3  # faces over which the largest misfit counts
-_SAFETY = 2.0  # a few times between the nodes stand for all
+_SAFETY = 3.0  # a few times between the nodes stand for all
 _TRUSTED = 1e-2  # error of log q up to which the fit is judged
 _FAINT = 40.0  # so far below its maximum log q is not judged
 _SMALL = 0.1  # part to which the mass of a cell may fall before polynomials through it lose the digits of tails
 _NOISE = 30.0  # a misfit below this that halving hardly lessens is noise of the solve
 _LARGEST = 3e38  # error that is kept; float32 ends there
 _MOST_NUMBERS = 3e7  # in the values of one table, a quarter of a gigabyte
-_BARYCENTRIC = np.where(np.isin(np.arange(NODES), (0, NODES - 1)), 0.5, 1.0) * (-1.0) ** np.arange(NODES)
+LEAST = 1e-300  # density that stands for none
+BARYCENTRIC = np.where(np.isin(np.arange(NODES), (0, NODES - 1)), 0.5, 1.0) * (-1.0) ** np.arange(NODES)
 # where the polynomial of the nodes is largest: near both ends, and in the middle
-_TESTED = -np.cos(np.pi * (np.array([0.5, NODES // 2 - 0.5, NODES - 1.5]) / (NODES - 1)))
+TESTED = -np.cos(np.pi * (np.array([0.5, NODES // 2 - 0.5, NODES - 1.5]) / (NODES - 1)))
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Table:
 
     `alone` of them (0 or 1) stand by themselves: the start, where a solve may jump from the initial law to what it
     makes of it. Then come NODES of each panel in a row, neighbours sharing one. `masses` (T, cells), `absorbed` (T, 2);
-    `values[name]` (T, faces) of "logpdf", "score" and "velocity"; `errors[name]` by cause (T, faces), of "cdf" too.
+    `values[name]` (T, faces) of "logpdf", "score" and "velocity", and "flux" where the solve has one beside them;
+    `errors[name]` by cause (T, faces), of "cdf" too. Unless `counted`, the path leaves out what was absorbed, may have
+    fronts, and there is "pdf" too.
     """
 
     grid: Grid
@@ -48,28 +51,49 @@ class Table:
     absorbed: np.ndarray
     values: dict[str, np.ndarray]
     errors: dict[str, dict[str, np.ndarray]]
+    counted: bool = True
+
+    @property
+    def has_flux(self) -> bool:
+        """Whether the flux is kept by itself: next to absorbing ends the velocity has poles."""
+        return "flux" in self.values
+
+    def absorbed_at(self, t: float) -> tuple[float, float]:
+        """Mass that left through each end until `t`."""
+        rows, weights, _ = self._around(t)
+        left, right = weights @ self.absorbed[rows]
+        return float(left), float(right)
 
     def slice(self, t: float) -> Slice:
         """Solution at a time between the first node and the last, with the errors of the worse of its neighbours."""
-        k = int(np.searchsorted(self.times, t))
-        if self.times[k] == t:
-            rows, weights, near = slice(k, k + 1), np.ones(1), slice(k, k + 1)
-        else:
-            k = max(k, self.alone + 1)
-            start = self.alone + (k - 1 - self.alone) // (NODES - 1) * (NODES - 1)
-            rows, near = slice(start, start + NODES), slice(k - 1, k + 1)
-            clock = np.sqrt(self.times[rows] - self.origin)
-            weights = _BARYCENTRIC / (np.sqrt(t - self.origin) - clock)
-            weights = weights / weights.sum()
-        masses, absorbed = between(self.masses[rows], weights), weights @ self.absorbed[rows]
+        rows, weights, near = self._around(t)
+        # relative accuracy in tails is no aim of what leaves out the absorbed: sums are kept instead
+        masses = between(self.masses[rows], weights) if self.counted else np.maximum(weights @ self.masses[rows], 0.0)
 
         def compute(name: str) -> Field:
             errors = {cause: self.errors[name][cause][near].max(axis=0).astype(float) for cause in CAUSES}
-            value = folded(found) if name == "cdf" else weights @ self.values[name][rows]
-            return Field(value, errors)
+            if name == "cdf":
+                return Field(folded(found), errors)
+            known = self.values[name][rows]
+            if name == "logpdf" and "pdf" in self.values:  # polynomials through logarithms do not hold fronts
+                return Field(np.log(np.maximum(weights @ self.values["pdf"][rows], LEAST)), errors)
+            return Field(weights @ known, errors)
 
-        found = Slice(self.grid, t, masses, compute, (float(absorbed[0]), float(absorbed[1])))
+        # the start by itself is the initial law, which has no flux of its own
+        by_itself = self.counted and self.alone == 1 and t == self.times[0]
+        found = Slice(self.grid, t, masses, compute, self.absorbed_at(t), self.has_flux and not by_itself)
         return found
+
+    def _around(self, t: float) -> tuple[slice, np.ndarray, slice]:
+        """Rows whose polynomial is taken at `t`, their weights, and the rows next to it."""
+        k = int(np.searchsorted(self.times, t))
+        if self.times[k] == t:
+            return slice(k, k + 1), np.ones(1), slice(k, k + 1)
+        k = max(k, self.alone + 1)
+        start = self.alone + (k - 1 - self.alone) // (NODES - 1) * (NODES - 1)
+        rows = slice(start, start + NODES)
+        weights = BARYCENTRIC / (np.sqrt(t - self.origin) - np.sqrt(self.times[rows] - self.origin))
+        return rows, weights / weights.sum(), slice(k - 1, k + 1)
 
 
 def folded(found: Slice) -> np.ndarray:
@@ -90,13 +114,13 @@ def between(masses: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return result
 
 
-def solid(found: Slice) -> Slice:
+def solid(found: Slice, names: tuple[str, ...]) -> Slice:
     """A slice whose fields are known, so that it no longer holds its solver; errors rounded up by at most 6 %."""
     fields = {}
-    for name in NAMES:
+    for name in names:
         known = found.field(name)
         fields[name] = Field(known.value, {cause: _rounded_up(known.errors[cause]) for cause in CAUSES})
-    return Slice(found.grid, found.time, found.masses, fields.__getitem__, found.absorbed)
+    return Slice(found.grid, found.time, found.masses, fields.__getitem__, found.absorbed, found.has_flux)
 
 
 def _rounded_up(error: np.ndarray) -> np.ndarray:
@@ -111,11 +135,13 @@ class Demand:
 
     What the solve estimates of its own error is allowed, and `floor` (relative) if that is more. A panel is halved
     at most `depth` times and while that helps; then the misfit joins its errors, or, with `strict`, is refused.
+    `counted` is that of the table.
     """
 
     floor: float
     depth: int
     strict: bool
+    counted: bool = True
 
 
 class Tabulation:
@@ -124,11 +150,14 @@ class Tabulation:
     def __init__(self, slices: Callable[[float], Slice], grid: Grid, origin: float, demand: Demand) -> None:
         self._make, self.grid, self.origin, self.demand = slices, grid, origin, demand
         self._known: dict[float, Slice] = {}
+        self.names: tuple[str, ...] = NAMES if demand.counted else (*NAMES, "flux", "pdf")
         self.worst = 0.0  # misfit in units of what is allowed
 
     def table(self, first: float, last: float, start: float | None) -> Table:
         """Table from `first` to `last`, panels halved until they fit, and of the time `start` by itself."""
         ends = np.sqrt([first - self.origin, last - self.origin])
+        if self.demand.counted and self._make(last).has_flux:
+            self.names = (*NAMES, "flux")
         self._fixed = {float(ends[0]): first, float(ends[1]): last}
         waiting, rows = [(float(ends[0]), float(ends[1]), 0, np.inf)], []
         while waiting:
@@ -146,7 +175,7 @@ class Tabulation:
                 raise InputError(rule, at, "save a part of the span in which the path is smoother")
             self.worst = max(self.worst, ratio)
             rows.append(self._with_gaps(panel, gaps))
-            if len(rows) * NODES * self.grid.cells * (len(NAMES)) > _MOST_NUMBERS:
+            if len(rows) * NODES * self.grid.cells * len(self.names) > _MOST_NUMBERS:
                 raise InputError("a table must fit into memory", f"{len(rows)} panels in time", "save a shorter span")
         alone = [] if start is None else [self._at(start)]
         return self._joined(rows, alone)
@@ -159,19 +188,34 @@ class Tabulation:
             found = self._make(t)
             if found.grid != self.grid:
                 raise InputError("a path is kept on one grid for all times", found.grid, "keep its ends at rest")
-            self._known[t] = solid(found)
+            self._known[t] = solid(self._with_flux(found), self.names)
         return self._known[t]
+
+    def _with_flux(self, found: Slice) -> Slice:
+        """A slice of a law that has no flux of its own, with q v for it."""
+        if found.has_flux or "flux" not in self.names:
+            return found
+
+        def compute(name: str) -> Field:
+            if name != "flux":
+                return found.field(name)
+            v = found.field("velocity")
+            with np.errstate(all="ignore"):
+                errors = {c: np.nan_to_num(found.density * v.errors[c], posinf=_LARGEST) for c in CAUSES}
+                return Field(np.nan_to_num(found.density * v.value), errors)
+
+        return replace(found, compute=compute, _fields={})
 
     def _misfit(self, panel: list[Slice], low: float, high: float) -> tuple[dict[str, np.ndarray], float]:
         """Largest misfit of every field at the faces between the nodes, and its size in units of what is allowed."""
         table, ratio = self._joined([panel], []), 0.0
-        gaps = {name: np.zeros(self.grid.cells + 1) for name in NAMES}
-        for place in _TESTED:
+        gaps = {name: np.zeros(self.grid.cells + 1) for name in self.names}
+        for place in TESTED:
             truth = self._slice(0.5 * (low + high) + 0.5 * (high - low) * place)
             fit = table.slice(truth.time)
             trusted = truth.field("logpdf").total < _TRUSTED
             trusted &= truth.field("logpdf").value > truth.field("logpdf").value.max() - _FAINT
-            for name in NAMES:
+            for name in self.names:
                 gap = np.abs(fit.field(name).value - truth.field(name).value)
                 if name == "cdf":
                     gap = np.maximum(np.abs(fit.below - truth.below), np.abs(fit.above - truth.above))
@@ -192,7 +236,7 @@ class Tabulation:
                     known, errors=known.errors | {"time": _rounded_up(known.errors["time"] + wide)}
                 )
         return [
-            Slice(row.grid, row.time, row.masses, found.__getitem__, row.absorbed)
+            Slice(row.grid, row.time, row.masses, found.__getitem__, row.absorbed, row.has_flux)
             for row, found in zip(panel, fields, strict=True)
         ]
 
@@ -208,8 +252,9 @@ class Tabulation:
             np.array([row.time for row in rows]),
             np.array([row.masses for row in rows]),
             np.array([row.absorbed for row in rows]),
-            {name: np.array([row.field(name).value for row in rows]) for name in NAMES if name != "cdf"},
-            {name: {c: np.array([row.field(name).errors[c] for row in rows]) for c in CAUSES} for name in NAMES},
+            {name: np.array([row.field(name).value for row in rows]) for name in self.names if name != "cdf"},
+            {name: {c: np.array([row.field(name).errors[c] for row in rows]) for c in CAUSES} for name in self.names},
+            self.demand.counted,
         )
 
 
@@ -235,6 +280,8 @@ def allowed(truth: Slice, name: str, floor: float) -> np.ndarray:
     value, own = np.abs(known.value), known.total
     if name == "cdf":
         return np.maximum(own.max(), floor) * np.ones(own.size)
+    if name in ("flux", "pdf"):
+        return np.maximum(own, max(own.max(), floor * value.max())) + 1e-300
     if name == "logpdf":
         norm = sum(relative_errors(known).values())
         return np.maximum(np.maximum(own, norm), floor * (1.0 + value))

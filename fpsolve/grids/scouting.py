@@ -26,6 +26,8 @@ _CHANGE = 0.04  # total variation per scouting step
 _REACHES = (4.0, 1e2, 1e4, 1e7, 1e11)  # in units of the reach of the initial law
 _REACHED = 1e-12  # mass in the last cells that asks for a wider domain
 _ESCAPED = 1e-7  # mass at the end of the widest domain that counts as gone
+_PARTS = np.linspace(0.0, 1.0, 25)[:, None]  # of an interval that is known to hold a quantile
+_TABLES, _NEAR = 40, 1e-3  # tables at most, and difference of F between neighbours that is small enough
 _ATOMS = 32  # of an empirical law that scouting looks at
 _EARLY = 0.1  # part of the time to the first look after which atoms are taken as spread out
 APART = 1e4  # the same, in units of the resolution of floating point numbers there
@@ -55,8 +57,8 @@ def scout(stepper: Stepper, law: Law, t_span: tuple[float, float]) -> Scouting:
         If mass reaches the ends of every domain.
     """
     support, walls = stepper.process.support, singular_walls(stepper.process, t_span)
-    low, mid, high = (float(x) for x in law.ppf(np.array([0.1, 0.5, 0.9])))
     span = law.quantile_span(1e-14)
+    low, mid, high = _near_quantiles(law, span, np.array([0.1, 0.5, 0.9]))
     scale = max(0.5 * (high - low), 1e-12 * max(abs(mid), 1.0))
     start = max(mid - span[0], span[1] - mid, scale)
     for factor in _REACHES:
@@ -75,6 +77,20 @@ def scout(stepper: Stepper, law: Law, t_span: tuple[float, float]) -> Scouting:
         side=gone[0],
         time=gone[1],
     )
+
+
+def _near_quantiles(law: Law, span: tuple[float, float], p: np.ndarray) -> list[float]:
+    """Quantiles, near enough to choose a grid by: finer and finer tables of F between two neighbours of each."""
+    low, high = np.full((2, p.size), np.array(span)[:, None])
+    for _ in range(_TABLES):
+        x = low + (high - low) * _PARTS
+        below = law.cdf(x)
+        at = np.clip((below < p).sum(axis=0), 1, _PARTS.size - 1)
+        (low, high), (f, g) = ([table[at - 1 + k, np.arange(p.size)] for k in (0, 1)] for table in (x, below))
+        if (g - f <= _NEAR).all():
+            break
+    found = low + (high - low) * np.clip((p - f) / np.maximum(g - f, 1e-300), 0.0, 1.0)
+    return found.tolist()
 
 
 def spread_out(law: Law, process: Process, t_span: tuple[float, float], times: np.ndarray) -> Law:
@@ -175,8 +191,8 @@ def _follow(stepper: Stepper, law: Law, grid: Grid, t_span: tuple[float, float],
 
 def _first_arrival(support: tuple[float, float], history: _History, limit: float) -> tuple[str, float] | None:
     """Side and time at which the mass in the last cells of an open side first exceeded `limit`."""
-    for time, ends in zip(history.times, history.ends, strict=True):
-        for side, end, at in zip(("left", "right"), support, ends, strict=True):
-            if not math.isfinite(end) and at > limit:
-                return side, time
-    return None
+    arrived = (history.ends > limit) & ~np.isfinite(support)
+    if not arrived.any():
+        return None
+    first = int(arrived.any(axis=1).argmax())
+    return ("left" if arrived[first, 0] else "right"), float(history.times[first])

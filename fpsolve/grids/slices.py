@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from fpsolve.problem.grid import Grid
 NAMES = ("logpdf", "score", "cdf", "velocity")
 CAUSES = ("space", "time", "domain", "initial", "rounding")
 EXACT = 1e-15  # relative accuracy of a law that is known
+# solutions are made on demand, with scratch that serves one thread at a time; simulate asks from several
+SOLVING = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Slice:
     def field(self, name: str) -> Field:
         """One of NAMES."""
         if name not in self._fields:
-            self._fields[name] = self.compute(name)
+            with SOLVING:
+                self._fields[name] = self.compute(name)
         return self._fields[name]
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from fpsolve.errors import check_choice, check_points
 from fpsolve.grids.budgets import Budgets, ErrorBudget, trapezoid
 from fpsolve.grids.extrapolation import POINTS, interpolate, interpolate_log
 from fpsolve.grids.faced_law import FacedLaw
-from fpsolve.grids.slices import CAUSES, EXACT, NAMES, Field, Slice
+from fpsolve.grids.slices import CAUSES, EXACT, NAMES, SOLVING, Field, Slice
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.grid import Grid
 from fpsolve.problem.law import Law, pointwise
@@ -66,12 +66,13 @@ class GridEvolution(Evolution):
     def slice(self, t: float) -> Slice:
         """Masses and fields at one time."""
         time = self.check_t(t)
-        if time not in self._slices:
-            if len(self._slices) >= _KEPT:
-                self._slices.popitem(last=False)
-            found = self._make_slice(time)
-            self._slices[time] = self._at_start(found) if self._starts_at(time) else found
-        return self._slices[time]
+        with SOLVING:
+            if time not in self._slices:
+                if len(self._slices) >= _KEPT:
+                    self._slices.popitem(last=False)
+                found = self._make_slice(time)
+                self._slices[time] = self._at_start(found) if self._starts_at(time) else found
+            return self._slices[time]
 
     def _starts_at(self, t: float) -> bool:
         """Whether the law at `t` is the initial law itself."""
@@ -150,7 +151,7 @@ class GridEvolution(Evolution):
         if near.any():
             flux, flux_error = self._at_points(found, "flux", x[near])
             density, density_error = self._density_at(found, x[near])
-            with np.errstate(divide="ignore", invalid="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 values[near] = flux / density
                 error[near] = (flux_error + np.abs(values[near]) * density_error) / density
 
@@ -184,6 +185,8 @@ class GridEvolution(Evolution):
             values, rough = self._logs(field.value, inside)
         else:
             values, rough = (interpolate(grid, field.value, inside, points) for points in (POINTS, POINTS - 2))
+            if name == "score":
+                self._replace_poles(field.value, inside, values, rough)
         error = error + np.abs(values - rough)
         if name == "logpdf":
             return np.where(outside, -np.inf, values), np.where(outside, np.inf, error)
@@ -201,13 +204,28 @@ class GridEvolution(Evolution):
             for values, points in zip(results, (POINTS, POINTS - 2), strict=True):
                 values[near] = np.log(np.maximum(interpolate(self.grid, density, x[near], points), 1e-300))
 
+    def _replace_poles(self, score: np.ndarray, x: np.ndarray, *results: np.ndarray) -> None:
+        """Take the score s next to an end where q vanishes, at the distance d, from d s, which is one there."""
+        faces = self.grid.faces
+        for side, near in self._near_absorbing_ends(x):
+            scaled = (faces - faces[side]) * score
+            scaled[side] = 1.0
+            near &= x != faces[side]  # where the pole stands there is no value
+            away = x[near] - faces[side]
+            for values, points in zip(results, (POINTS, POINTS - 2), strict=True):
+                values[near] = interpolate(self.grid, scaled, x[near], points) / away
+
     def _near_absorbing_end(self, x: np.ndarray) -> np.ndarray:
         """Which points lie in the cells next to an absorbing end."""
-        grid, near = self.grid, np.zeros(x.shape, dtype=bool)
-        for end, wall, kind in zip((grid.left, grid.right), self.support, self.boundary, strict=True):
+        return np.any([np.zeros(x.shape, dtype=bool), *(near for _, near in self._near_absorbing_ends(x))], axis=0)
+
+    def _near_absorbing_ends(self, x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Index of the face at each absorbing end, and which points lie in the cells next to it."""
+        grid = self.grid
+        ends = zip((0, -1), (grid.left, grid.right), self.support, self.boundary, strict=True)
+        for side, end, wall, kind in ends:
             if kind == "absorbing" and end == wall:
-                near |= np.abs(grid.place(x) - grid.place(np.array(end))) < POINTS
-        return near
+                yield side, np.abs(grid.place(x) - grid.place(np.array(end))) < POINTS
 
     def _continued(self, values: np.ndarray, last: int, x: np.ndarray) -> np.ndarray:
         """Linear continuation from the last face at which q is known well: nearer the end the wall is felt."""

@@ -19,7 +19,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _TO_WEIGHTS = np.linalg.inv(np.vander(np.arange(_SHARED) + 0.5, increasing=True).T)
 
 
-def positive_masses(law: Law, grid: Grid) -> np.ndarray:
+def positive_masses(law: Law, grid: Grid, ring: bool = False) -> np.ndarray:
     """Masses of all cells for a scheme of order 2 that is to stay positive.
 
     Atoms are shared among three cells like a quadratic B-spline: their mean stays, and their variance grows by a
@@ -31,17 +31,29 @@ def positive_masses(law: Law, grid: Grid) -> np.ndarray:
         mass[-1] += float(law.sf(grid.right))
         return mass
     places = grid.place(np.clip(law.samples, grid.left, grid.right))
-    cell = np.clip(np.floor(places).astype(int), 1, grid.cells - 2)
+    cell = np.floor(places).astype(int)
+    cell = cell if ring else np.clip(cell, 1, grid.cells - 2)
     d = (places - cell - 0.5)[:, None]
     weights = np.hstack([0.5 * (0.5 - d) ** 2, 0.75 - d**2, 0.5 * (0.5 + d) ** 2])
     # next to an end the parabolas leave their range
     weights = np.maximum(weights, 0.0) / np.maximum(weights, 0.0).sum(axis=1, keepdims=True) / places.size
-    columns = cell[:, None] + np.arange(-1, 2)
+    columns = (cell[:, None] + np.arange(-1, 2)) % grid.cells
     return np.bincount(columns.ravel(), weights=weights.ravel(), minlength=grid.cells)
 
 
-def start_masses(law: Law, grid: Grid, support: tuple[float, float], ring: bool = False) -> np.ndarray:
-    """Masses of all cells; what lies outside the grid is put into its end cells, so that the sum is the whole."""
+def masses_outside(law: Law, grid: Grid) -> tuple[float, float]:
+    """Masses of the law on the left and on the right of the grid."""
+    return float(law.cdf(grid.left)), float(law.sf(grid.right))
+
+
+def start_masses(
+    law: Law,
+    grid: Grid,
+    support: tuple[float, float],
+    ring: bool = False,
+    outside: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """Masses of all cells; what lies `outside` the grid is put into its end cells, so that the sum is the whole."""
     if isinstance(law, Empirical):
         atoms = np.clip(law.samples, grid.left, grid.right)
         return shared(grid.place(atoms), np.full(atoms.size, 1.0 / atoms.size), grid.cells, ring)
@@ -55,8 +67,9 @@ def start_masses(law: Law, grid: Grid, support: tuple[float, float], ring: bool 
         parts = law.pdf(points) * half[:, None] * _WEIGHTS
         parts *= (law.cell_masses(cuts) / np.maximum(parts.sum(axis=1), 1e-300))[:, None]
         mass = shared(grid.place(points.ravel()), parts.ravel(), grid.cells, ring)
-    mass[0] += float(law.cdf(grid.left))
-    mass[-1] += float(law.sf(grid.right))
+    left, right = outside or masses_outside(law, grid)
+    mass[0] += left
+    mass[-1] += right
     return mass
 
 

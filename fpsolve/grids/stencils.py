@@ -20,6 +20,11 @@ class Stencils:
 
     `value` and `slope` (n + 1, 2 REACH) give Q and ∂y Q at a face from cell averages. At an end where Q vanishes
     (`absorbing`) the polynomials know that.
+
+    Rows reach REACH cells, so that walls keep an order of their own. The flux at face 1 from a reflecting wall has
+    five cells, that at an absorbing wall four and Q = 0 there; either way ∂y Q is off by h⁴. One wrong flux ε shifts q
+    by ε h, so that masses and densities have the order 5 at most. At a reflecting wall itself Q is read off four
+    cells: order 4 at most in the maximum norm.
     """
 
     value: np.ndarray

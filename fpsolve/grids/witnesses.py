@@ -8,6 +8,7 @@ witness of time takes every step in two halves: what changes is the error of who
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
@@ -15,6 +16,7 @@ from scipy.ndimage import maximum_filter1d
 from fpsolve.grids.extrapolation import POINTS, interpolate, interpolate_log, refine_once
 from fpsolve.grids.march import March
 from fpsolve.grids.slices import CAUSES, Field, Slice
+from fpsolve.problem.grid import Grid
 
 RATIO = 1.5  # of cells, between a solve and its coarse witness
 TIME_SAFETY = 3.0  # halves leave some of the error of whole steps
@@ -32,40 +34,94 @@ _NODES_IN_TIME = 12.0  # amplification of rounding by the derivative in time, ti
 _AMPLIFIED = 135.0  # rounding, by the weights of the extrapolation in time
 
 
-@dataclass(frozen=True)
 class Profile:
-    """Fields of one march at its faces: q, log q, score, F and 1 - F; what was absorbed; flux through the ends."""
+    """Fields of one march at its faces at time `t`, from the cell masses alone, each computed when it is asked for."""
 
-    density: np.ndarray
-    logpdf: np.ndarray
-    score: np.ndarray
-    below: np.ndarray
-    above: np.ndarray
-    absorbed: tuple[float, float]
-    end_fluxes: tuple[float, float]
+    def __init__(self, march: March, t: float) -> None:
+        self.march, self.time, self.masses = march, t, march.masses(t)
+        self._on_grids: dict[Grid, np.ndarray] = {}
+
+    @cached_property
+    def _value(self) -> np.ndarray:
+        """Density in the coordinate of the grid."""
+        return self.march.stencils.at_faces(self.masses, self.march.stencils.value)
+
+    @cached_property
+    def _firm(self) -> np.ndarray:
+        return self._value > FIRM * self._value.max()
+
+    @cached_property
+    def _logs(self) -> np.ndarray:
+        logs = _continued(np.log(np.maximum(self._value, _EMPTY)), self._firm)
+        for absorbs, end in zip(self.march.setting.absorbing, (0, -1), strict=True):
+            if absorbs:
+                logs[end] = logs.max() + _LOWEST  # q vanishes there
+        return logs
+
+    @cached_property
+    def density(self) -> np.ndarray:
+        """Density q."""
+        return self.march.dx * self._value
+
+    @cached_property
+    def logpdf(self) -> np.ndarray:
+        """Log q, continued where it is lost in rounding."""
+        return self._logs + np.log(self.march.dx)
+
+    @cached_property
+    def score(self) -> np.ndarray:
+        """∂x log q."""
+        march, slope = self.march, self.march.stencils.at_faces(self.masses, self.march.stencils.slope)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            score = np.where(self._firm, slope / self._value, np.gradient(self._logs) / march.grid.step)
+        return march.dx * score + march.dxx / march.dx
+
+    @cached_property
+    def absorbed(self) -> tuple[float, float]:
+        """Mass that left through each end."""
+        absorbing = any(self.march.setting.absorbing)
+        return _lost(self.march, self.time, self.masses) if absorbing else (0.0, 0.0)
+
+    @cached_property
+    def below(self) -> np.ndarray:
+        """F, summed from the left."""
+        return self.absorbed[0] + np.concatenate([[0.0], np.cumsum(self.masses)])
+
+    @cached_property
+    def above(self) -> np.ndarray:
+        """1 - F, summed from the right."""
+        return self.absorbed[1] + np.concatenate([np.cumsum(self.masses[::-1])[::-1], [0.0]])
+
+    def density_on(self, grid: Grid) -> np.ndarray:
+        """Density at the faces of another grid, by way of its logarithm except next to an end where it vanishes."""
+        if grid not in self._on_grids:
+            self._on_grids[grid] = self._density_at(grid.faces)
+        return self._on_grids[grid]
+
+    def _density_at(self, x: np.ndarray) -> np.ndarray:
+        grid, absorbing = self.march.grid, self.march.setting.absorbing
+        values = np.exp(interpolate_log(grid, self.logpdf, x))
+        if any(absorbing):
+            places = grid.place(x)
+            for absorbs, end in zip(absorbing, (0.0, float(grid.cells)), strict=True):
+                near = np.abs(places - end) < POINTS
+                if absorbs and near.any():
+                    values[near] = interpolate(grid, self.density, x[near])
+        return values
 
 
 def profile(march: March, t: float) -> Profile:
-    """Fields at time `t`, from the cell masses alone."""
-    masses, stencils = march.masses(t), march.stencils
-    value, slope = (stencils.at_faces(masses, w) for w in (stencils.value, stencils.slope))
-    density = march.dx * value
-    firm = value > FIRM * value.max()
-    logs = _continued(np.log(np.maximum(value, _EMPTY)), firm)
-    for absorbs, end in zip(march.setting.absorbing, (0, -1), strict=True):
-        if absorbs:
-            logs[end] = logs.max() + _LOWEST  # q vanishes there
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score = np.where(firm, slope / value, np.gradient(logs) / march.grid.step)
-    score, logs = march.dx * score + march.dxx / march.dx, logs + np.log(march.dx)
-    gone = _lost(march, t, float(march.states[0].sum() - masses.sum()))
-    below = gone[0] + np.concatenate([[0.0], np.cumsum(masses)])
-    above = gone[1] + np.concatenate([np.cumsum(masses[::-1])[::-1], [0.0]])
-    return Profile(density, logs, score, below, above, gone, march.end_fluxes(masses, t))
+    """Fields of a march at time `t`, which it remembers."""
+    if t not in march.profiles:
+        if len(march.profiles) >= _KEPT:
+            march.profiles.clear()
+        march.profiles[t] = Profile(march, t)
+    return march.profiles[t]
 
 
-def _lost(march: March, t: float, lost: float) -> tuple[float, float]:
+def _lost(march: March, t: float, masses: np.ndarray) -> tuple[float, float]:
     """Mass lost to each end: what is missing inside, between two absorbing ends as their integrated fluxes have it."""
+    lost = max(0.0, float(march.states[0].sum() - masses.sum()))  # less than nothing is rounding
     absorbing = march.setting.absorbing
     if not all(absorbing):
         return lost * absorbing[0], lost * absorbing[1]
@@ -91,9 +147,9 @@ def _continued(logs: np.ndarray, firm: np.ndarray) -> np.ndarray:
 
 def flux(march: March, t: float, found: Profile) -> np.ndarray:
     """J = -∂t F at the faces, summed from the nearer end, and the flux through that end."""
-    rates = march.rates(t)
-    from_left = found.end_fluxes[0] - np.concatenate([[0.0], np.cumsum(rates)])
-    from_right = found.end_fluxes[1] + np.concatenate([np.cumsum(rates[::-1])[::-1], [0.0]])
+    rates, ends = march.rates(t), march.end_fluxes(found.masses, t)
+    from_left = ends[0] - np.concatenate([[0.0], np.cumsum(rates)])
+    from_right = ends[1] + np.concatenate([np.cumsum(rates[::-1])[::-1], [0.0]])
     return np.where(found.below < found.above, from_left, from_right)
 
 
@@ -102,18 +158,6 @@ def velocity(march: March, t: float, found: Profile) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         result = flux(march, t, found) / found.density
     return np.where(np.isfinite(result), result, 0.0)
-
-
-def density_at(march: March, found: Profile, x: np.ndarray) -> np.ndarray:
-    """Density at points, by way of its logarithm except next to an end where it vanishes."""
-    grid = march.grid
-    values = np.exp(interpolate_log(grid, found.logpdf, x))
-    places = grid.place(x)
-    for absorbs, end in zip(march.setting.absorbing, (0.0, float(grid.cells)), strict=True):
-        near = np.abs(places - end) < POINTS
-        if absorbs and near.any():
-            values[near] = interpolate(grid, found.density, x[near])
-    return values
 
 
 @dataclass(frozen=True)
@@ -148,7 +192,7 @@ class Witnesses:
         def compute(name: str) -> Field:
             return self._field(name, t, profiles)
 
-        return Slice(fine.grid, t, fine.masses(t), compute, profiles["fine"].absorbed, True)
+        return Slice(fine.grid, t, profiles["fine"].masses, compute, profiles["fine"].absorbed, True)
 
     def _marches(self) -> dict[str, March]:
         marches = {"fine": self.fine, "coarse": self.coarse, "halved": self.halved}
@@ -165,19 +209,18 @@ class Witnesses:
     def _field(self, name: str, t: float, profiles: dict[str, Profile]) -> Field:
         values = self._values(name, t, profiles)
         grid, fine = self.coarse.grid, profiles["fine"]
-        places = grid.place(self.fine.grid.faces)
-        value = values["fine"]
-        on_coarse = interpolate(self.fine.grid, value, grid.faces)
+        places, value = self._places, values["fine"]
         if name == "logpdf":  # on the logarithm where it is smooth, so that tails are compared with tails
-            on_coarse = density_at(self.fine, fine, grid.faces)
+            on_coarse, between = fine.density_on(grid), self._between_faces(fine.logpdf) * fine.density
+            if any(self.fine.setting.absorbing):
+                between = np.where(self._vanishes_near(), self._between_faces(value), between)
+        else:
+            on_coarse, between = interpolate(self.fine.grid, value, grid.faces), self._between_faces(value)
 
         def spread(difference: np.ndarray) -> np.ndarray:
             widest = maximum_filter1d(np.abs(difference), _WINDOW, mode="nearest")
             return np.interp(places, np.arange(widest.size), widest)
 
-        between = self._between_faces(value)
-        if name == "logpdf":
-            between = np.where(self._vanishes_near(), between, self._between_faces(fine.logpdf) * fine.density)
         space = self.space_share * spread(on_coarse - values["coarse"]) + np.abs(between)
         time = TIME_SAFETY * spread(values["halved"] - values["coarse"])
         domain = np.zeros_like(value)
@@ -203,6 +246,11 @@ class Witnesses:
         relative = np.expm1(np.minimum(self._field("logpdf", t, profiles).total, 300.0))
         thin = fine.density < _THIN * fine.density.max()
         return np.where(thin, 0.5 * relative * self.fine.dx / self.fine.grid.step, 0.0)
+
+    @cached_property
+    def _places(self) -> np.ndarray:
+        """Faces of the fine solve in units of cells of the coarse one."""
+        return self.coarse.grid.place(self.fine.grid.faces)
 
     def _vanishes_near(self, cells: int = POINTS) -> np.ndarray:
         """Which faces are next to an end at which q vanishes, and with it the use of logarithms."""

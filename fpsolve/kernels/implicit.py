@@ -9,8 +9,8 @@ counts keep the weights small: they amplify rounding 135 times, those of 1..8 su
 Unknowns are masses u of n equal cells of the coordinate y; face i lies left of cell i. The flux there is
 J_i = velocity_i Σ value[i, m] u_{i-4+m} - spread_i Σ slope[i, m] u_{i-4+m}, m = 0..7, and du_i/dt = J_i - J_{i+1}.
 
-Cost per cell and step, coefficients without t: one elimination in eight lanes and sixteen substitutions, whose lanes
-fill the vector units (benchmarks/grids.py).
+Lanes stand in two vectors: the four with few substeps are done after the fourth. Cost per cell and step, coefficients
+without t: two eliminations and twenty substitutions in vectors of four (benchmarks/grids.py).
 """
 
 from __future__ import annotations
@@ -19,13 +19,10 @@ import numpy as np
 
 from fpsolve.kernels.coefficients import OK, call_coefficient
 from fpsolve.kernels.compile import kernel
-from fpsolve.kernels.lanes import LANES, subtract_products, subtract_products_and_scale
+from fpsolve.kernels.lanes import REACH, WIDTH, factorise_lanes, substitute_lanes
 
-REACH = 4  # cells on each side that a row reaches
+LANES, HALVES = 8, 2  # the lanes with few substeps are done when half of them go on
 NOT_FINITE, TOO_MANY, STEP_VANISHED = 2, 3, 4
-
-_FAST = {"contract"}  # fused products change the last bit only
-
 
 COUNTS = np.array([1, 2, 3, 4, 6, 8, 12, 16])
 # when substeps end, in units of the step: many lanes meet at the same times
@@ -48,59 +45,12 @@ BEST = _weights_at_zero(0)
 GAP = BEST - _weights_at_zero(1)
 
 
-@kernel(fastmath=_FAST)
-def factorise(velocity, spread, value, slope, substep, low, up, pivot):  # type: ignore[no-untyped-def]
-    """Triangular factors of I - substep A in each lane; velocity and spread are (n + 1, LANES).
-
-    `low` (n, REACH, LANES) has the nearest cell first, and so has `up` (n + REACH, REACH, LANES).
-    """
-    n = velocity.shape[0] - 1
-    row = np.empty((2 * REACH + 1, LANES))
-    for i in range(n):
-        for lane in range(LANES):
-            row[0, lane] = -substep[lane] * (velocity[i, lane] * value[i, 0] - spread[i, lane] * slope[i, 0])
-        for m in range(1, 2 * REACH):
-            for lane in range(LANES):
-                row[m, lane] = substep[lane] * (
-                    velocity[i + 1, lane] * value[i + 1, m - 1]
-                    - spread[i + 1, lane] * slope[i + 1, m - 1]
-                    - velocity[i, lane] * value[i, m]
-                    + spread[i, lane] * slope[i, m]
-                )
-        for lane in range(LANES):
-            row[8, lane] = substep[lane] * (
-                velocity[i + 1, lane] * value[i + 1, 7] - spread[i + 1, lane] * slope[i + 1, 7]
-            )
-            row[4, lane] += 1.0
-        for k in range(REACH):
-            for lane in range(LANES):
-                share = row[k, lane] * pivot[i + k, lane]
-                low[i, REACH - 1 - k, lane] = share
-                row[k + 1, lane] -= share * up[i + k, 0, lane]
-                row[k + 2, lane] -= share * up[i + k, 1, lane]
-                row[k + 3, lane] -= share * up[i + k, 2, lane]
-                row[k + 4, lane] -= share * up[i + k, 3, lane]
-        for lane in range(LANES):
-            pivot[i + REACH, lane] = 1.0 / row[REACH, lane]
-        for k in range(REACH):
-            for lane in range(LANES):
-                up[i + REACH, k, lane] = row[REACH + 1 + k, lane]
-
-
-@kernel(fastmath=_FAST)
-def substitute(u, low, up, pivot):  # type: ignore[no-untyped-def]
-    """Solve in every lane; u is (n + 2 REACH, LANES) with zeros in the first and last REACH rows."""
-    n = u.shape[0] - 2 * REACH
-    for i in range(n):
-        subtract_products(u, i + REACH, -1, low, i * REACH)
-    for back in range(n):
-        i = n - 1 - back + REACH
-        subtract_products_and_scale(u, i, 1, up, i * REACH, pivot)
-
-
-@kernel(fastmath=_FAST)
+@kernel
 def factorise_ring(velocity, spread, value, slope, substep, place, low, up, pivot):  # type: ignore[no-untyped-def]
-    """As `factorise` on a ring: cells from both ends alternate, so that neighbours are at most 2 REACH apart."""
+    """As `factorise_lanes` on a ring, where cells from both ends alternate: neighbours are at most 2 REACH apart.
+
+    Rows of `up` are kept as they are.
+    """
     n = velocity.shape[0] - 1
     reach, count = low.shape[1], low.shape[2]  # not constants: unrolled, the loops would take seconds to compile
     row = np.empty((2 * reach + 1, count))
@@ -123,35 +73,34 @@ def factorise_ring(velocity, spread, value, slope, substep, place, low, up, pivo
                 row[at, lane] += substep[lane] * (out - into)
         for lane in range(count):
             row[reach, lane] += 1.0
-        for k in range(reach):
+        for k in range(max(0, reach - r), reach):
             for lane in range(count):
-                share = row[k, lane] * pivot[r + k, lane]
-                low[r, k, lane] = share
+                share = row[k, lane] * pivot[r + k - reach, lane]
+                low[r, reach - 1 - k, lane] = share
                 for m in range(reach):
-                    row[k + 1 + m, lane] -= share * up[r + k, m, lane]
+                    row[k + 1 + m, lane] -= share * up[r + k - reach, m, lane]
         for lane in range(count):
-            pivot[r + reach, lane] = 1.0 / row[reach, lane]
+            pivot[r, lane] = 1.0 / row[reach, lane]
         for k in range(reach):
             for lane in range(count):
-                up[r + reach, k, lane] = row[reach + 1 + k, lane]
+                up[r, k, lane] = row[reach + 1 + k, lane]
 
 
-@kernel(fastmath=_FAST)
+@kernel
 def substitute_ring(u, low, up, pivot):  # type: ignore[no-untyped-def]
-    """Solve in every lane; u is (n + 4 REACH, LANES) in the order of `factorise_ring`."""
-    reach, count = low.shape[1], low.shape[2]
-    n = u.shape[0] - 2 * reach
+    """Solve in every lane; u is (n + 4 REACH, WIDTH) in the order of `factorise_ring`."""
+    n, reach, count = low.shape
     for i in range(n):
         for k in range(reach):
             for lane in range(count):
-                u[i + reach, lane] -= low[i, k, lane] * u[i + k, lane]
+                u[i + reach, lane] -= low[i, k, lane] * u[i + reach - 1 - k, lane]
     for back in range(n):
         i = n - 1 - back
         for k in range(reach):
             for lane in range(count):
-                u[i + reach, lane] -= up[i + reach, k, lane] * u[i + reach + 1 + k, lane]
+                u[i + reach, lane] -= up[i, k, lane] * u[i + reach + 1 + k, lane]
         for lane in range(count):
-            u[i + reach, lane] *= pivot[i + reach, lane]
+            u[i + reach, lane] *= pivot[i, lane]
 
 
 def places(cells: int, ring: bool) -> np.ndarray:
@@ -199,51 +148,85 @@ def fill_fluxes(lattice, geometry, ends, t, drift, noise, flux_velocity, flux_sp
 
 
 @kernel
-def extrapolated_step(u, t, length, problem, moves, work, fresh, result, gap):  # type: ignore[no-untyped-def]
+def _load_fluxes(t, problem, work):  # type: ignore[no-untyped-def]
+    """Put the coefficients of the flux at time t into all lanes."""
+    lattice, geometry, ends, drift, noise, _, _ = problem
+    velocity, spread = work[0], work[1]
+    along, across = np.empty(velocity.shape[1]), np.empty(velocity.shape[1])
+    status = fill_fluxes(lattice, geometry, ends, t, drift, noise, along, across)
+    for half in range(HALVES):
+        for i in range(along.size):
+            for j in range(WIDTH):
+                velocity[half, i, j], spread[half, i, j] = along[i], across[i]
+    return status
+
+
+@kernel
+def _moving_fluxes(t, length, problem, velocities, spreads):  # type: ignore[no-untyped-def]
+    """Coefficients of the flux at all ends of substeps."""
+    lattice, geometry, ends, drift, noise, _, _ = problem
+    for k in range(FRACTIONS.size):
+        at = t + length if k == FRACTIONS.size - 1 else t + length * FRACTIONS[k]
+        status = fill_fluxes(lattice, geometry, ends, at, drift, noise, velocities[k], spreads[k])
+        if status != OK:
+            return status
+    return OK
+
+
+@kernel
+def _factorise(half, substep, problem, work):  # type: ignore[no-untyped-def]
+    velocity, spread, low, up, pivot, _, place, ring = work
+    coefficients = velocity[half], spread[half], problem[5], problem[6], substep[half * WIDTH : (half + 1) * WIDTH]
+    if ring:
+        factorise_ring(*coefficients, place, low[half], up[half], pivot[half])
+    else:
+        factorise_lanes(*coefficients, low[half], up[half], pivot[half])
+
+
+@kernel
+def extrapolated_step(u, t, length, problem, moves, work, fresh, again, result, gap):  # type: ignore[no-untyped-def]
     """One step of `length` from u (n,) at t into `result`, and the difference of orders 8 and 7 into `gap`.
 
-    `fresh` says whether the coefficients (if they do not move) must still be put into the lanes.
+    `fresh` says whether the coefficients (if they do not move) must still be put into the lanes, `again` whether the
+    step before was as long, and its factors are right (if they do not move).
     """
-    lattice, geometry, ends, drift, noise, value, slope = problem
     velocity, spread, low, up, pivot, lanes, place, ring = work
     n = u.size
-    rows = FRACTIONS.size if moves else 1
+    rows = FRACTIONS.size if moves else 0
     velocities, spreads = np.empty((rows, n + 1)), np.empty((rows, n + 1))
-    for k in range(rows):
-        if moves or fresh:
-            at = t + length if k == rows - 1 else t + length * FRACTIONS[k]
-            status = fill_fluxes(lattice, geometry, ends, at, drift, noise, velocities[k], spreads[k])
-            if status != OK:
-                return status
+    status = OK
+    if moves:
+        status = _moving_fluxes(t, length, problem, velocities, spreads)
+    elif fresh:
+        status = _load_fluxes(t + length, problem, work)
+    if status != OK:
+        return status
     substep = length / COUNTS
-    for i in range(lanes.shape[0]):
-        for lane in range(LANES):
-            lanes[i, lane] = 0.0
-    for i in range(n):
-        for lane in range(LANES):
-            lanes[place[i], lane] = u[i]
+    for half in range(HALVES):
+        for i in range(n):
+            for j in range(WIDTH):
+                lanes[half, place[i], j] = u[i]
     for i in range(n):
         result[i], gap[i] = 0.0, 0.0
     lane_done = 0
     for s in range(COUNTS[-1]):
-        if moves or (s == 0 and fresh):
-            for lane in range(LANES):
-                k = MEETING[s, lane] if moves else 0
-                for i in range(n + 1):
-                    velocity[i, lane], spread[i, lane] = velocities[k, i], spreads[k, i]
-        if moves or s == 0:
+        for half in range(0 if s < COUNTS[WIDTH - 1] else 1, HALVES):
+            if moves:
+                for j in range(WIDTH):
+                    k = MEETING[s, half * WIDTH + j]
+                    for i in range(n + 1):
+                        velocity[half, i, j], spread[half, i, j] = velocities[k, i], spreads[k, i]
+            if moves or (s == 0 and not again):
+                _factorise(half, substep, problem, work)
             if ring:
-                factorise_ring(velocity, spread, value, slope, substep, place, low, up, pivot)
+                substitute_ring(lanes[half], low[half], up[half], pivot[half])
             else:
-                factorise(velocity, spread, value, slope, substep, low, up, pivot)
-        if ring:
-            substitute_ring(lanes, low, up, pivot)
-        else:
-            substitute(lanes, low, up, pivot)
+                substitute_lanes(lanes[half], low[half], up[half], pivot[half])
         if s + 1 == COUNTS[lane_done]:
+            half, j = lane_done // WIDTH, lane_done % WIDTH
             for i in range(n):
                 # increments are summed: they are small, and so is their rounding
-                change = lanes[place[i], lane_done] - u[i]
+                change = lanes[half, place[i], j] - u[i]
                 result[i] += BEST[lane_done] * change
                 gap[i] += GAP[lane_done] * change
             lane_done += 1
@@ -252,16 +235,38 @@ def extrapolated_step(u, t, length, problem, moves, work, fresh, result, gap):  
     return OK
 
 
+@kernel
+def follow_steps(times, problem, moves, work, fresh, states):  # type: ignore[no-untyped-def]
+    """Steps from states[0] between given times into states[1:]; returns (status, steps taken).
+
+    `fresh` as in `extrapolated_step`.
+    """
+    gap, before = np.empty(states.shape[1]), 0.0
+    for k in range(times.size - 1):
+        length = times[k + 1] - times[k]
+        # the ends of two halves of a step are known to the last digit of t
+        again = abs(length - before) <= 4e-16 * abs(times[k + 1])
+        if again:
+            length = before
+        status = extrapolated_step(
+            states[k], times[k], length, problem, moves, work, fresh and k == 0, again, states[k + 1], gap
+        )
+        if status != OK:
+            return status, k
+        before = length
+    return OK, times.size - 1
+
+
 def workspace(cells: int, ring: bool) -> tuple:
-    """Arrays that the steps write to, where cells stand in the lanes, and whether they form a ring."""
+    """Arrays that the steps write to, one half of the lanes after the other, where cells stand, whether in a ring."""
     reach = 2 * REACH if ring else REACH
     return (
-        np.zeros((cells + 1, LANES)),
-        np.zeros((cells + 1, LANES)),
-        np.zeros((cells, reach, LANES)),
-        np.zeros((cells + reach, reach, LANES)),
-        np.zeros((cells + reach, LANES)),
-        np.zeros((cells + 2 * reach, LANES)),
+        np.zeros((HALVES, cells + 1, WIDTH)),
+        np.zeros((HALVES, cells + 1, WIDTH)),
+        np.zeros((HALVES, cells, reach, WIDTH)),
+        np.zeros((HALVES, cells, reach, WIDTH)),
+        np.zeros((HALVES, cells, WIDTH)),
+        np.zeros((HALVES, cells + 2 * reach, WIDTH)),
         places(cells, ring),
         ring,
     )
@@ -297,7 +302,7 @@ def march(u, times, target, tol, step, density, problem, moves, work, states, at
             length, last = end - t, True
         elif t + 2.0 * step > end:
             length = 0.5 * (end - t)
-        status = extrapolated_step(u, t, length, problem, moves, work, fresh, result, gap)
+        status = extrapolated_step(u, t, length, problem, moves, work, fresh, False, result, gap)
         if status != OK:
             return status, taken, step, refused
         fresh = False

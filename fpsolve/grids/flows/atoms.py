@@ -78,12 +78,15 @@ class AtomEvolution(Evolution):
 
     def at(self, t: float) -> Empirical:
         """Return the atoms at time `t`."""
+        x = self._velocity.inside(self.places(t))
+        return PointMass(float(x[0])) if isinstance(self.initial, PointMass) else Empirical(x)
+
+    def places(self, t: float) -> np.ndarray:
+        """Where the atoms are at time `t`; on a ring, followed over its seam."""
         time = self.check_t(t)
         k = max(k for k, bundle in enumerate(self._halved) if bundle.t <= time)
         bundle = self._halved[k]
-        x = bundle.x if time == bundle.t else self._halves(bundle, time).x
-        x = self._velocity.inside(x)[self._which]
-        return PointMass(float(x[0])) if isinstance(self.initial, PointMass) else Empirical(x)
+        return (bundle.x if time == bundle.t else self._halves(bundle, time).x)[self._which]
 
     def velocity(self, x: Any, t: float) -> np.ndarray:
         """The velocity of the flow, as declared."""

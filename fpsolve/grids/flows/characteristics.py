@@ -45,9 +45,10 @@ class CharacteristicEvolution(Evolution):
         self, process: Process, initial: Law, flow: Flow, times: np.ndarray, message: str, stats: dict[str, Any]
     ) -> None:
         self.process, self.initial, self.flow = process, initial, flow
+        self.support, self.boundary = process.support, process.boundary
         self.t_span, self.message, self._stats = flow.t_span, message, stats
         self.fields = Fields(initial, flow.loss.left + flow.loss.right)
-        self._turns = {side: self._turning_times(side) for side in (0, 1) if process.boundary[side] == "absorbing"}
+        self.turns = {side: self._turning_times(side) for side in (0, 1) if self.boundary[side] == "absorbing"}
         self._cuts: dict[tuple[int, float], float] = {}
         self._cut_errors: dict[float, float] = {}
         self._laws: dict[float, CharacteristicLaw] = {}
@@ -57,6 +58,11 @@ class CharacteristicEvolution(Evolution):
     def stats(self) -> dict[str, Any]:
         """Counters of the work: nodes, steps, point-steps, seconds, mass that may have run to infinity."""
         return self._stats | {"point_steps": self.flow.stepper.point_steps}
+
+    @property
+    def breaks(self) -> np.ndarray:
+        """Origins between which the law is integrated."""
+        return self.flow.x0
 
     def described(self, message: str, stats: dict[str, Any]) -> CharacteristicEvolution:
         """The same evolution with its account of the work."""
@@ -90,14 +96,20 @@ class CharacteristicEvolution(Evolution):
         """The velocity of the flow, as declared."""
         return self.with_error("velocity", x, t)[0]
 
+    def velocity_with_error(self, x: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
+        """The velocity at one-dimensional `x`, and its rounding error; infinite outside the support."""
+        values, inside = self.flow.velocity(x, t), (x >= self.support[0]) & (x <= self.support[1])
+        return values, np.where(inside, 2.0 * _EPS * np.abs(values), np.inf)
+
     def flux(self, x: Any, t: float) -> np.ndarray:
         """Probability flux q v."""
         return self.flux_with_error(x, t)[0]
 
     def flux_with_error(self, x: Any, t: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the flux and its estimated error."""
-        (q, error), v = self.with_error("pdf", x, t), self.velocity(x, t)
-        return q * v, error * np.abs(v) + 2.0 * _EPS * np.abs(q * v)
+        (q, error), (v, v_error) = self.with_error("pdf", x, t), self.with_error("velocity", x, t)
+        v_error = np.where(np.isfinite(v_error), v_error, 2.0 * _EPS * np.abs(v))  # no mass moves out there
+        return q * v, error * np.abs(v) + q * v_error
 
     def mass(self, t: float) -> float:
         """Mass between the ends: one, less what was absorbed."""
@@ -115,12 +127,12 @@ class CharacteristicEvolution(Evolution):
 
     def cut(self, side: int, t: float) -> float:
         """The x0 up to which (left) or from which (right) trajectories have been absorbed until `t`."""
-        if side not in self._turns:
+        if side not in self.turns:
             return (-np.inf, np.inf)[side]
         if (side, t) not in self._cuts:
-            end = np.array([self.process.support[side]])
+            end = np.array([self.support[side]])
             feet, doubt = [], 0.0
-            for u in {*self._turns[side][self._turns[side] < t], t}:
+            for u in {*self.turns[side][self.turns[side] < t], t}:
                 trace = pull_back(self.flow, end, u)
                 feet.append(float(trace.x0[0]) if trace.side[0] == 0 else float(trace.side[0]) * np.inf)
                 if trace.side[0] == 0:
@@ -136,7 +148,7 @@ class CharacteristicEvolution(Evolution):
 
     def _turning_times(self, side: int) -> np.ndarray:
         """Times at which v at an absorbing end turns inward: until then mass was lost there."""
-        end = np.array([self.process.support[side]])
+        end = np.array([self.support[side]])
 
         def outward(t: float) -> float:
             return float(self.flow.velocity(end, t)[0]) * (-1.0, 1.0)[side]
@@ -201,9 +213,9 @@ class CharacteristicLaw(Law):
         self._evolution, self._time = evolution, t
         self._flow, self._fields = evolution.flow, evolution.fields
         self._periodic = evolution.flow.velocity.periodic
-        self._ends = evolution.process.support
+        self._ends = evolution.support
         self._cut = evolution.cut(0, t), evolution.cut(1, t)
-        self._absorbed = evolution.absorbed(t) if "absorbing" in evolution.process.boundary else (0.0, 0.0)
+        self._absorbed = evolution.absorbed(t) if "absorbing" in evolution.boundary else (0.0, 0.0)
         self._traces: dict[bytes, tuple[Trace, np.ndarray]] = {}
         self._quadrature: tuple[Trace, np.ndarray, np.ndarray] | None = None
         self._start = 0.0
@@ -238,12 +250,15 @@ class CharacteristicLaw(Law):
             self._traces[key] = pull_back(self._flow, points, self._time), turns
         return self._traces[key]
 
+    def trace(self, x: np.ndarray) -> Trace:
+        """Where the points `x` came from."""
+        return self._trace(np.clip(x, *self._ends))[0]
+
     def field(self, name: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values and estimated errors of a field at one-dimensional `x`."""
-        inside = (x >= self._ends[0]) & (x <= self._ends[1])
         if name == "velocity":
-            values = self._flow.velocity(x, self._time)
-            return values, np.where(inside, 2.0 * _EPS * np.abs(values), np.inf)
+            return self._evolution.velocity_with_error(x, self._time)
+        inside = (x >= self._ends[0]) & (x <= self._ends[1])
         if name in ("cdf", "sf"):
             return self._tail(x, upper=name == "sf")
         trace, _ = self._trace(np.where(inside, x, np.clip(x, *self._ends)))
@@ -252,7 +267,8 @@ class CharacteristicLaw(Law):
         empty, unknown = {"pdf": (0.0, 0.0), "logpdf": (-np.inf, np.inf), "score": (np.nan, np.inf)}[name]
         # a point next to what was absorbed may lie on the other side of it
         doubt = np.minimum(np.abs(trace.x0 - self._cut[0]), np.abs(trace.x0 - self._cut[1])) <= trace.x0_error
-        error = np.where(gone, unknown, error) + np.where(doubt, np.exp(-trace.ell) + np.abs(values), 0.0)
+        half_known = np.exp(-trace.ell) + np.abs(values) if name == "pdf" else np.inf
+        error = np.where(gone, unknown, error) + np.where(doubt, half_known, 0.0)
         return np.where(gone, empty, values), error
 
     def _tail(self, x: np.ndarray, *, upper: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -336,8 +352,9 @@ class CharacteristicLaw(Law):
             flow, initial = self._flow, self._evolution.initial
             breaks = [cut for cut in self._cut if np.isfinite(cut)]
             if self._periodic:
-                breaks = [float(initial.ppf(self._start % 1.0))]
-            cuts = np.unique(np.concatenate([flow.x0, breaks]))
+                seam = float(initial.ppf(self._start % 1.0))
+                breaks = [seam] if np.isfinite(seam) else []
+            cuts = np.unique(np.concatenate([self._evolution.breaks, breaks]))
             cuts = cuts[(cuts >= self._cut[0]) & (cuts <= self._cut[1])]
             half = 0.5 * np.diff(cuts)[:, None]
             x0 = (0.5 * (cuts[1:] + cuts[:-1])[:, None] + half * _RULE[0]).ravel()
