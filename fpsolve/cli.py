@@ -1,4 +1,4 @@
-"""The command line: `fpsolve verify`, `fpsolve list` and `fpsolve explain`."""
+"""The command line: `fpsolve verify`, `fpsolve list`, `fpsolve explain` and `fpsolve bench`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -23,11 +23,13 @@ from typing import Any, NoReturn
 import fpsolve
 from fpsolve import catalogue
 from fpsolve.catalogue.identity import Identity
-from fpsolve.errors import ClaimError, FpsolveError, check_choice, check_count, check_number
+from fpsolve.errors import ClaimError, FpsolveError, InputError, check_choice, check_count, check_number
+from fpsolve.report.bench import PROBLEMS, bench_record, draw, run_problem, schemes_in_file
 from fpsolve.report.explanation import LIST_COLUMNS, explain_identity, explanations, list_rows
-from fpsolve.report.record import as_json, check_destination, record, write_whole
+from fpsolve.report.record import as_json, check_destination, plain, record, write_whole
 from fpsolve.report.result import ERROR, NOT_RUN, Result, examine, without_verdict
 from fpsolve.report.table import COLUMNS, LiveProgress, print_table, result_rows, summary_line
+from fpsolve.report.work_precision import COLUMNS as BENCH_COLUMNS
 from fpsolve.verdict.claims import Claim, claims_in_file
 from fpsolve.verdict.verdict import INCONCLUSIVE, REFUTED
 
@@ -64,7 +66,7 @@ def build_parser() -> Parser:
     """Return the parser of the whole command line."""
     parser = Parser(prog="fpsolve", description="Confirm or refute derivations about diffusions, in one dimension.")
     parser.add_argument("--version", action="version", version=f"fpsolve {fpsolve.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{verify,list,explain}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{verify,list,explain,bench}")
 
     verify = commands.add_parser(
         "verify",
@@ -102,6 +104,14 @@ def build_parser() -> Parser:
     )
     explain.add_argument("id", metavar="ID")
     explain.set_defaults(run=run_explain)
+
+    bench = commands.add_parser("bench", help="work against error of the schemes in a file, beside the built-in ones")
+    bench.add_argument("file", metavar="FILE.py", help="a file with schemes: step functions under @fps.scheme")
+    bench.add_argument("--paths", type=int, default=2**14, metavar="N", help="paths of every run (16384 unless given)")
+    bench.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the paths (0 unless given)")
+    bench.add_argument("--json", metavar="FILE", help="write the figures to this file too")
+    bench.add_argument("--picture", metavar="FILE.png", help="draw work against error, with the floors")
+    bench.set_defaults(run=run_bench)
     return parser
 
 
@@ -145,6 +155,31 @@ def run_explain(options: argparse.Namespace) -> int:
     """Print what the catalogue knows about one identity."""
     known = catalogue.IDENTITIES
     print(explain_identity(known[check_choice("an identity", options.id, known)]))
+    return CONFIRMED_STATUS
+
+
+def run_bench(options: argparse.Namespace) -> int:
+    """Print work and errors of the schemes in a file, problem by problem."""
+    check_count("--paths", options.paths, at_least=2)
+    check_count("--seed", options.seed, at_least=0)
+    places = {name: None if file is None else check_destination(file) for name, file in vars(options).items()
+              if name in ("json", "picture")}  # fmt: skip
+    own = load_file(schemes_in_file, options.file)
+    results = {}
+    for problem in PROBLEMS:
+        if not any(problem.takes(scheme) for scheme in own):
+            print(f"{problem.name}: none of these schemes takes its noise\n")
+            continue
+        results[problem.name] = found = run_problem(problem, own, n_paths=options.paths, seed=options.seed)
+        print(f"{problem.name}: {found.title}")
+        print_table(sys.stdout, BENCH_COLUMNS, found.cells())
+        print(f"{found.floor_line()}\n", flush=True)
+    if not results:
+        raise InputError("bench needs schemes for noise", options.file, "use fps.check_order for ODE schemes")
+    if places["json"] is not None:
+        write_whole(places["json"], as_json(plain({"fpsolve": fpsolve.__version__, **bench_record(results)})))
+    if places["picture"] is not None:
+        draw(results, places["picture"])
     return CONFIRMED_STATUS
 
 
@@ -204,7 +239,7 @@ def select_jobs(targets: Sequence[str]) -> list[Job]:
         file, _, name = target.partition("::")
         if file.endswith(".py") or os.sep in file or (Path(file).is_file() and file not in catalogue.IDENTITIES):
             source = str(Path(file).resolve())
-            claims = load_claims(file)
+            claims = load_file(claims_in_file, file)
             if name:
                 ids = matching(f"a claim of {file}", name, [claim.id for claim in claims])
                 claims = [claim for claim in claims if claim.id in ids]
@@ -214,11 +249,11 @@ def select_jobs(targets: Sequence[str]) -> list[Job]:
     return list({job.key: job for job in jobs}.values())
 
 
-def load_claims(file: str) -> list[Claim]:
-    """Import a file of claims; standard output is for results, whatever the file prints."""
+def load_file(read: Callable[[str], list[Any]], file: str) -> list[Any]:
+    """Import a user's file; standard output is for results, whatever the file prints."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            return claims_in_file(file)
+            return read(file)
     except SystemExit as stop:
         raise ClaimError(
             f"a claims file must not end the program when it is imported; {file} did. "
@@ -337,4 +372,4 @@ def examine_by_name(source: str, name: str, setting: str, settings: Options) -> 
 @functools.cache
 def claims_of_file_once(source: str) -> list[Claim]:
     """Claims of a file, imported once in each worker."""
-    return load_claims(source)
+    return load_file(claims_in_file, source)

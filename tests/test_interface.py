@@ -96,8 +96,8 @@ SIGNATURES = {
     "check_reverse": f"(what, candidate, *, clock='reversed', law='path', {CHECK})",
     "check_same_marginals": f"(process_a, process_b, q0, t_span, *, {CHECK.removeprefix('t_span=None, ')})",
     "check_equal": "(*routes, tol=0.0001, scale=None, budget=…, seed=0, title='equal')",
-    "check_order": "(scheme, process, *, kind='strong', order=None, start=None, tests=None, t_span=(0.0, 1.0), tol=None, "
-    "budget=…, seed=0)",
+    "check_order": "(scheme, process, *, kind='strong', order=None, start=None, tests=None, t_span=(0.0, 1.0), "
+    "tol=None, budget=…, seed=0)",
     "check_samples": "(q, samples, t, *, t_span=None, region=None, tol=None)",
     "work_precision": "(schemes, process, *, start=None, t_span=(0.0, 1.0), test=<ufunc 'square'>, "
     "steps=(4, 8, 16, 32, 64), n_paths=16384, repeat=3, seed=0)",
@@ -119,7 +119,7 @@ ERRORS = {
     "Undecided": fps.FpsolveError,
     "ClaimError": fps.FpsolveError,
 }
-MADE_BY_FPSOLVE = {"Claim", "Ensemble", "Evolution", "Scheme", "Verdict", "WorkPrecision"}  # nobody constructs these by hand
+MADE_BY_FPSOLVE = {"Claim", "Ensemble", "Evolution", "Scheme", "Verdict", "WorkPrecision"}  # made by fpsolve
 MODULES = {"functionals", "maps", "processes", "schedules"}
 TABLES = {"SCHEMES"}
 

@@ -16,7 +16,8 @@ from fpsolve.verdict.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
 
 STYLES = {CONFIRMED: "green", REFUTED: "bold red", INCONCLUSIVE: "yellow", ERROR: "bold magenta", NOT_RUN: "dim"}
 COLUMNS = ("claim", "routes", "discrepancy", "tolerance", "verdict", "seconds")
-RIGHT = frozenset({"discrepancy", "tolerance", "seconds", "settings", "siblings"})
+RIGHT = frozenset({"discrepancy", "tolerance", "seconds", "settings", "siblings", "steps", "evaluations", "ns/path"})
+RIGHT |= {"weak error", "±", "strong error", "± ", "order w", "order s"}
 WRAPPED = frozenset({"claim", "routes", "statement"})
 
 

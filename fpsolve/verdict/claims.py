@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from fpsolve.errors import ClaimError
@@ -95,13 +96,25 @@ def claim(function: Callable[..., Verdict]) -> Claim:
 
 def claims_in_file(file: str | Path) -> list[Claim]:
     """Import a file and return its claims in the order of definition."""
+    module, path = imported_file(file, "a claims file"), Path(file)
+    found = [value for value in vars(module).values() if isinstance(value, Claim)]
+    if not found:
+        raise ClaimError(
+            f"a claims file must hold claims; {path} has none. "
+            "Fix: put @fps.claim above functions that return a Verdict."
+        )
+    return found
+
+
+def imported_file(file: str | Path, what: str) -> ModuleType:
+    """Import a Python file by its path; ClaimError says what is wrong with it."""
     path = Path(file)
     if not path.is_file():
-        raise ClaimError(f"a claims file must exist; got {str(path)!r}. Fix: check the path.")
+        raise ClaimError(f"{what} must exist; got {str(path)!r}. Fix: check the path.")
     name = f"fpsolve_claims_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ClaimError(f"a claims file must be a Python file; got {str(path)!r}. Fix: name it something.py.")
+        raise ClaimError(f"{what} must be a Python file; got {str(path)!r}. Fix: name it something.py.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     folder = str(path.resolve().parent)
@@ -110,15 +123,9 @@ def claims_in_file(file: str | Path) -> list[Claim]:
         spec.loader.exec_module(module)
     except Exception as problem:
         raise ClaimError(
-            f"a claims file must import; {path} raised {type(problem).__name__}: {problem}. "
+            f"{what} must import; {path} raised {type(problem).__name__}: {problem}. "
             f"Fix: run `python {path}` to see it."
         ) from problem
     finally:
         sys.path.remove(folder)
-    found = [value for value in vars(module).values() if isinstance(value, Claim)]
-    if not found:
-        raise ClaimError(
-            f"a claims file must hold claims; {path} has none. "
-            "Fix: put @fps.claim above functions that return a Verdict."
-        )
-    return found
+    return module
