@@ -169,6 +169,57 @@ def test_dormand_prince_meets_its_tolerance() -> None:
     np.testing.assert_allclose(ens.x[0], np.exp(np.sin(6.0) / 3), rtol=1e-7)
 
 
+def _gbm_factor(name: str, mu: float, sigma: float, h: float, xi: np.ndarray) -> np.ndarray:
+    """What one step multiplies x by for dX = μX dt + σX dW (Itô) with ΔW = √h ξ, worked out by hand."""
+    w = np.sqrt(h) * xi
+    euler, square = 1 + mu * h + sigma * w, (w**2 - h) / 2
+    drift = mu - sigma**2 / 2  # as Stratonovich schemes read it
+    predicted = 1 + drift * h + sigma * w
+    up, down = (1 + mu * h + sign * sigma * np.sqrt(h) for sign in (1, -1))
+    return {
+        "euler-maruyama": euler,
+        "milstein": euler + sigma**2 * square,
+        "milstein-derivative-free": euler + sigma * (mu * np.sqrt(h) + sigma) * square,
+        "euler-heun": 1 + drift * h + sigma * w + sigma**2 * w**2 / 2,
+        "heun": 1 + (drift * h + sigma * w) * (1 + predicted) / 2,
+        "platen-weak-2": 1 + mu * h * (1 + euler) / 2 + sigma * w * (up + down + 2) / 4
+        + sigma * (up - down) * square / (2 * np.sqrt(h)),
+        "theta": (1 + mu * h / 2 + sigma * w) / (1 - mu * h / 2),
+        "implicit-euler": (1 + sigma * w) / (1 - mu * h),
+    }[name]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "euler-maruyama",
+        "milstein",
+        "milstein-derivative-free",
+        "euler-heun",
+        "heun",
+        "platen-weak-2",
+        "theta",
+        "implicit-euler",
+    ],
+)
+def test_weak_errors_on_gbm_are_those_of_the_closed_moments(name: str) -> None:
+    # two comparisons within 4 standard errors for each of 8 schemes: a false alarm of 1e-3 for all, the seed is fixed
+    mu, sigma, n = 0.4, 0.5, 4
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    factor = _gbm_factor(name, mu, sigma, 1 / n, nodes)
+    gbm = fps.processes.gbm(mu, sigma)
+    process = gbm.to_stratonovich() if fps.SCHEMES[name].calculus == "stratonovich" else gbm
+    free = fps.SDE(process.drift, process.diffusion, calculus=process.calculus)  # a step may cross zero
+    ens = fps.simulate(free, fps.PointMass(1.0), (0, 1), n_paths=400_000, n_steps=n, scheme=name, rng=11)
+    truth, resolved = (np.exp(mu), np.exp(2 * mu + sigma**2)), []
+    for power in (1, 2):
+        closed = (weights @ factor**power / weights.sum()) ** n - truth[power - 1]
+        found = ens.expect(lambda x, power=power: x**power)
+        assert abs(found.value - truth[power - 1] - closed) < 4 * found.std_error
+        resolved.append(abs(closed) > 4 * found.std_error)
+    assert any(resolved) or fps.SCHEMES[name].weak_order > 1  # else there was nothing to agree with
+
+
 # Brownian paths ------------------------------------------------------------------------------------------------------
 
 

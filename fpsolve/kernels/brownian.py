@@ -147,8 +147,11 @@ def new_draws(n):  # type: ignore[no-untyped-def]
 
 
 @inner_kernel
-def draw_step(noise, first_path, k, seek, h, tree, draws, dw, dz):  # type: ignore[no-untyped-def]
-    """Fill dw and, if wanted, dz = ∫ (W_s - W_start) ds over step k of length h; `seek` if step k - 1 was not drawn."""
+def draw_step(noise, first_path, k, seek, unscaled, h, tree, draws, dw, dz):  # type: ignore[no-untyped-def]
+    """Fill dw and, if wanted, dz = ∫ (W_s - W_start) ds over step k of length h; `seek` if step k - 1 was not drawn.
+
+    With `unscaled` independent increments are left as standard normals, in row k % 2 of draws.z.
+    """
     if not noise.active:
         return
     if noise.levels >= 0:
@@ -166,6 +169,8 @@ def draw_step(noise, first_path, k, seek, h, tree, draws, dw, dz):  # type: igno
     if seek or k % 2 == 0:
         for draw in range(2 if noise.integral else 1):
             _normals(first_path, k // 2, draw, noise, draws, z[2 * draw], z[2 * draw + 1])
+    if unscaled:
+        return
     mine = z[k % 2]
     for j in range(dw.size):
         dw[j] = root * mine[j]
@@ -180,4 +185,4 @@ def fill_increments(noise, first_path, h, dw, dz):  # type: ignore[no-untyped-de
     """Fill dw and dz (steps, n) for all steps of length h from step 0 on."""
     tree, draws = new_tree(noise, dw.shape[1]), new_draws(dw.shape[1])
     for k in range(dw.shape[0]):
-        draw_step(noise, first_path, k, k == 0, h, tree, draws, dw[k], dz[k])
+        draw_step(noise, first_path, k, k == 0, k < 0, h, tree, draws, dw[k], dz[k])

@@ -148,22 +148,22 @@ def _freeze(x, new, ended, left, right):  # type: ignore[no-untyped-def]
     """Keep paths that have ended where they were; return how many others are outside or not a number."""
     outside = 0
     for j in range(x.size):
-        y = new[j]
-        y = y if ended[j] == math.inf else x[j]
+        y, before = new[j], x[j]  # both read at once, or the loop does not become vectors
+        y = y if ended[j] == math.inf else before
         new[j] = y
-        outside += not (left <= y <= right)
+        outside += 1 - ((left <= y) & (y <= right))
     return outside
 
 
 @inner_kernel
-def _euler(x, f, g, h, dw, ended, left, right, new):  # type: ignore[no-untyped-def]
-    """Euler-Maruyama and `_freeze` in one loop over plain arrays, which the compiler turns into vectors."""
+def _euler(x, f, g, h, scale, unit, ended, left, right, new):  # type: ignore[no-untyped-def]
+    """Euler-Maruyama with ΔW = scale · unit and `_freeze` in one loop over plain arrays, which become vectors."""
     outside = 0
     for j in range(x.size):
-        y = fma(g[j], dw[j], fma(f[j], h, x[j]))
+        y = fma(g[j], scale * unit[j], fma(f[j], h, x[j]))
         y = y if ended[j] == math.inf else x[j]
         new[j] = y
-        outside += not (left <= y <= right)
+        outside += 1 - ((left <= y) & (y <= right))
     return outside
 
 
@@ -177,8 +177,10 @@ def _swapped(paths, scratch):  # type: ignore[no-untyped-def]
 
 
 @inner_kernel
-def _step(method, table, noise, kinds, paths, scratch, stages, living, t, h, first_path, k, limits, report):  # type: ignore[no-untyped-def]
-    """One step of all paths, from paths.x to scratch.new; return a status."""
+def _step(
+    method, table, noise, kinds, paths, scratch, stages, living, unit, scale, t, h, first_path, k, limits, report
+):  # type: ignore[no-untyped-def]
+    """One step of all paths, from paths.x to scratch.new; return a status. Euler-Maruyama reads ΔW = scale · unit."""
     x, new, values, dw, coarse = paths.x, scratch.new, scratch.values, scratch.dw, scratch.coarse
     for row in range(values.shape[0]):
         if not table.constant[row] and evaluate_row(table, row, x, t, values[row], report) != DONE:
@@ -193,7 +195,7 @@ def _step(method, table, noise, kinds, paths, scratch, stages, living, t, h, fir
         for j in range(x.size):
             living[j] = paths.ended[j] == math.inf
     if method.kind == EULER:
-        bad += _euler(x, values[DRIFT], values[DIFFUSION], h, dw, paths.ended, limits.left, limits.right, new)
+        bad += _euler(x, values[DRIFT], values[DIFFUSION], h, scale, unit, paths.ended, limits.left, limits.right, new)
     else:
         status = scheme_step(
             method, table, noise, x, t, h, dw, scratch.dz, paths.ended, first_path, k, coarse, values, stages, new,
@@ -261,13 +263,16 @@ def _advance_block(fine, coarse, first_path, noise, k0, k1, t0, h, method, table
     tree, draws, stages, living = new_tree(noise, n), new_draws(n), new_stages(method, n), np.empty(n, np.bool_)
     # by comparison, for a literal would have numba compile everything below once for each
     one, two = _scratch(table, fine.x, t0, k1 < k0, report), _scratch(table, coarse.x, t0, k0 <= k1, report)
+    # where nothing but Euler-Maruyama reads ΔW it is never written: its normals are scaled on the way
+    lean = method.kind == EULER and noise.active and noise.levels < 0 and kinds.size == 0 and not coupled
+    scale = math.sqrt(h) if lean else 1.0
     for k in range(k0, k1):
         if _read_flag(stop) != 0:
             return STOPPED
-        draw_step(noise, first_path, k, k == k0, h, tree, draws, one.dw, one.dz)
-        t = t0 + (k - k0) * h
+        draw_step(noise, first_path, k, k == k0, lean, h, tree, draws, one.dw, one.dz)
+        unit, t = draws.z[k % 2] if lean else one.dw, t0 + (k - k0) * h
         status = _step(
-            method, table, noise, kinds, fine, one, stages, living, t, h, first_path, k, limits, report
+            method, table, noise, kinds, fine, one, stages, living, unit, scale, t, h, first_path, k, limits, report
         )
         if status != DONE:
             return status
@@ -277,8 +282,8 @@ def _advance_block(fine, coarse, first_path, noise, k0, k1, t0, h, method, table
         _gather(two, one, k % 2 == 0, h)
         if k % 2 == 1:
             status = _step(
-                method, table, noise, kinds, coarse, two, stages, living, t - h, 2.0 * h, first_path, k // 2,
-                limits, report,
+                method, table, noise, kinds, coarse, two, stages, living, two.dw, scale, t - h, 2.0 * h, first_path,
+                k // 2, limits, report,
             )  # fmt: skip
             if status != DONE:
                 return status

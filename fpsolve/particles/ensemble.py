@@ -126,7 +126,9 @@ class Ensemble:
         if np.isnan(x).any():
             raise self._blow_up()
         now = float(self.t[row])
-        fields = {"x": x, "t": now, "alive": self._kept.absorbed_at > now}
+        absorbed_at = self._kept.absorbed_at  # empty where no end absorbs
+        alive = absorbed_at > now if absorbed_at.size else np.ones(x.shape, bool)
+        fields = {"x": x, "t": now, "alive": alive}
         if row == len(self.t) - 1 and self.t[row] == self.stats["t_span"][1]:
             names = list(self.functionals)
             fields |= {name: self._kept.sums[:, m, :] for m, name in enumerate(names)}

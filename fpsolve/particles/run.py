@@ -25,7 +25,7 @@ from fpsolve.kernels.stepping import (
     Paths,
     advance,
 )
-from fpsolve.kernels.walls import Limits
+from fpsolve.kernels.walls import ABSORBING, Limits
 from fpsolve.particles.histogram import Histogram
 from fpsolve.particles.moments import Moments
 from fpsolve.particles.plan import Segment
@@ -41,6 +41,7 @@ CAUSES = {
     STAGE_FAILED: "a stage of its step was not a number (outside the support?), or an implicit step was not solved",
 }
 BLOCK = 1024  # paths that the kernel handles at a time: their arrays fit the second-level cache
+ALL = slice(None)
 MAX_TASK = 8192  # paths per task; a callback into Python gets all of them at once
 
 
@@ -142,6 +143,11 @@ class Run:
         return self.step is not None or any(block.how == "python" for block in self.blocks)
 
     @property
+    def absorbs(self) -> bool:
+        """Whether an end absorbs."""
+        return ABSORBING in (self.limits.at_left, self.limits.at_right)
+
+    @property
     def kept_rows(self) -> int:
         """Times at which positions are kept."""
         return {"none": 0, "final": 1, "saved": self.save_at.size}[self.keep]
@@ -153,7 +159,7 @@ class Run:
         return Kept(
             np.empty((levels, self.kept_rows, n_paths)),
             np.empty((levels, self.kinds.size, n_sums)),
-            np.empty((levels, n_sums)),
+            np.empty((levels, n_sums if self.absorbs else 0)),
         )
 
     def table(self) -> Table:
@@ -192,8 +198,9 @@ class Run:
         sound = _sound(used)
         if self.keep != "none":
             for level, paths in enumerate(used):
-                kept.sums[level] = np.where(sound, paths.sums, np.nan)
-                kept.absorbed_at[level] = np.where(paths.cause >= ABSORBED_LEFT, paths.ended, np.inf)
+                kept.sums[level] = paths.sums if sound is ALL else np.where(sound, paths.sums, np.nan)
+                if self.absorbs:
+                    kept.absorbed_at[level] = np.where(paths.cause >= ABSORBED_LEFT, paths.ended, np.inf)
         sums = _with_difference(np.array([paths.sums[:, sound] for paths in used]))
         report = Report(start.size, moments, Moments.of(self._units(sums)), _lost(used, first, start))
         return Piece(first, report, kept)
@@ -261,15 +268,17 @@ class Run:
 def _write_positions(kept: Kept, used: list[Paths], row: int) -> None:
     sound = _sound(used)
     for level, paths in enumerate(used):
-        kept.x[level, row] = np.where(sound, paths.x, np.nan)
+        kept.x[level, row] = paths.x if sound is ALL else np.where(sound, paths.x, np.nan)
 
 
 def _is_lost(paths: Paths) -> np.ndarray:
     return (paths.cause > 0) & (paths.cause < ABSORBED_LEFT)
 
 
-def _sound(used: list[Paths]) -> np.ndarray:
-    """Paths that no level has lost: what a coupled pair lost on one level is lost on both."""
+def _sound(used: list[Paths]) -> Any:
+    """Index of the paths that no level has lost: what a coupled pair lost on one level is lost on both."""
+    if not any(paths.cause.any() for paths in used):
+        return ALL
     return ~np.logical_or.reduce([_is_lost(paths) for paths in used])
 
 
@@ -294,6 +303,8 @@ def _observed(name: str, fn: Binding, x: np.ndarray, t: float, alive: np.ndarray
 
 
 def _lost(used: list[Paths], first: int, start: np.ndarray) -> Lost:
+    if not any(paths.cause.any() for paths in used):
+        return Lost()
     times = np.min([np.where(_is_lost(paths), paths.ended, np.inf) for paths in used], axis=0)
     count = int(np.isfinite(times).sum())
     if not count:

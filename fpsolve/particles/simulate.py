@@ -147,7 +147,8 @@ def _starts(law: Any, stream: Stream, support: tuple[float, float], run: Run) ->
     for chunk, first in enumerate(range(0, run.n_paths, START_CHUNK)):
         each = 2 if run.noise.antithetic else 1  # a pair starts at one place
         n = min(START_CHUNK, run.n_paths - first) // each
-        x = np.repeat(np.asarray(law.sample(n, stream.generator("start", chunk)), dtype=float), each)
+        x = np.asarray(law.sample(n, stream.generator("start", chunk)), dtype=float)
+        x = np.repeat(x, each) if each > 1 else x
         outside = ~((x >= support[0]) & (x <= support[1]))
         if outside.any():
             raise InputError(
@@ -235,11 +236,14 @@ def _ensemble(
     }
     times = {"none": run.save_at[:0], "final": np.array(span[1:]), "saved": run.save_at}[run.keep]
     functionals = {name: kept.sums[0, m] for m, name in enumerate(names)} if run.keep != "none" else {}
+    # alive for ever where no end absorbs, without an array over the paths
+    alive = np.broadcast_to(np.inf, (0 if run.keep == "none" else report.n_paths,))
+    absorbed_at = kept.absorbed_at[0] if run.absorbs else alive
     stopped = f"; interrupted: {report.n_paths} of {run.n_paths} paths were finished" if interrupted else ""
     message = f"{route}; {lost if lost.count else 'no path lost'}{stopped}"
     watched = _by_observable(report.observables, list(run.observables))
     return Ensemble(
-        times, kept.x[0], functionals, kept.absorbed_at[0], run.save_at, stats, message, watched, kept, lost, route,
+        times, kept.x[0], functionals, absorbed_at, run.save_at, stats, message, watched, kept, lost, route,
         run.noise.antithetic,
     )  # fmt: skip
 

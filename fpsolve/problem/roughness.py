@@ -23,7 +23,7 @@ def rough_places(process: Process, t: float, left: float, right: float) -> np.nd
     found: list[float] = []
     for coefficient, fn in ((p.drift_coefficient, p.drift), (p.diffusion_coefficient, p.diffusion_squared)):
         if coefficient.uses_x:
-            found += _rough_places_of(lambda x, fn=fn: fn(x, t), left, right)  # type: ignore[misc]
+            found += rough_places_of(lambda x, fn=fn: fn(x, t), left, right)  # type: ignore[misc]
     return np.array(sorted(found))
 
 
@@ -40,12 +40,12 @@ def rough_times(process: Process, t_span: tuple[float, float], left: float, righ
             def mixed(times: np.ndarray, fn: Callable[..., np.ndarray] = fn) -> np.ndarray:
                 return np.array([weights @ fn(x, float(t)) for t in times])
 
-            found += _rough_places_of(mixed, *t_span, _TIMES)
+            found += rough_places_of(mixed, *t_span, _TIMES)
     before = np.unique(found) - _BEFORE * length
     return before[(before > t_span[0]) & (before < t_span[1])]
 
 
-def _rough_places_of(
+def rough_places_of(
     fn: Callable[[np.ndarray], np.ndarray], left: float, right: float, points: int = _POINTS
 ) -> list[float]:
     x = np.linspace(left, right, points)
