@@ -177,9 +177,9 @@ def _swapped(paths, scratch):  # type: ignore[no-untyped-def]
 
 
 @inner_kernel
-def _step(
+def _step(  # type: ignore[no-untyped-def]
     method, table, noise, kinds, paths, scratch, stages, living, unit, scale, t, h, first_path, k, limits, report
-):  # type: ignore[no-untyped-def]
+):
     """One step of all paths, from paths.x to scratch.new; return a status. Euler-Maruyama reads ΔW = scale · unit."""
     x, new, values, dw, coarse = paths.x, scratch.new, scratch.values, scratch.dw, scratch.coarse
     for row in range(values.shape[0]):
