@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import fpsolve as fps
 from fpsolve.errors import InputError
 from fpsolve.grids import on_grid, storage
+from fpsolve.grids.moving import Frame, Walls
 from fpsolve.grids.panels import Demand, Tabulation, between
 from fpsolve.grids.storage import LoadedEvolution
 from fpsolve.paths.evolution import Evolution
@@ -174,6 +175,171 @@ def test_absorbed_mass_is_kept(folder: Path) -> None:
     assert (kept.support, kept.boundary) == (p.support, p.boundary)
 
 
+# --- flows, lost mass, moving walls, atoms ----------------------------------------------------------------------------
+
+WALL = {"support": (0.0, np.inf), "boundary": "absorbing"}
+GAMMA = fps.GammaMixture([1.0], [9.0], [0.2])
+
+
+def check_covered(q: Any, kept: Any, times: list[float], tiny: float = 1e-12) -> None:
+    """Check that what differs stays within the errors, and that nearly all of it within that of the loaded path."""
+    for t in times:
+        with np.errstate(all="ignore"):  # a velocity has poles at absorbing ends
+            _check_covered_at(q, kept, t, tiny)
+        p = np.array([0.1, 0.3]) * q.mass(t)
+        assert np.allclose(kept.ppf(p, t), q.ppf(p, t), atol=1e-4), t
+        for name in ("mass", "mean", "var"):
+            assert math.isclose(getattr(kept, name)(t), getattr(q, name)(t), rel_tol=3e-5, abs_tol=1e-8), (name, t)
+        if hasattr(q, "absorbed"):
+            assert np.allclose(kept.absorbed(t), q.absorbed(t), atol=1e-7), t
+
+
+def _check_covered_at(q: Any, kept: Any, t: float, tiny: float) -> None:
+    x = np.linspace(*q.span(t, 1e-5), 161)
+    inner = [end + side * 1e-6 for side, end in zip((1, -1), q.at(t).support, strict=True) if math.isfinite(end)]
+    x = np.sort(np.append(x, inner))
+    for name in (*FIELDS, "flux"):
+        (was, error), (now, bound) = (
+            p.flux_with_error(x, t) if name == "flux" else p.with_error(name, x, t) for p in (q, kept)
+        )
+        known = np.isfinite(was) & np.isfinite(now)
+        assert (known | ~np.isfinite(error) | ~np.isfinite(bound) | (was == now)).all(), (name, t)
+        gap, room = np.abs(now - was)[known], tiny * (1 + np.abs(was[known]))
+        assert (gap <= bound[known] + error[known] + room).all(), (name, t)
+        assert (gap <= bound[known] + room).mean() > 0.98, (name, t)
+
+
+@pytest.mark.parametrize(
+    ("flow", "law", "end"),
+    [
+        (fps.ODE(lambda x: x - x**3), fps.GaussianMixture([0.5, 0.5], [-1, 1.2], [0.5, 0.3]), 0.5),
+        (fps.ODE(lambda x: -x), fps.LaplaceMixture([1.0], [0.3], [0.7]), 1.0),
+        (fps.ODE(lambda x, t: -np.cos(5 * t) - 0 * x, **WALL), GAMMA, 1.0),
+        (fps.ODE(lambda x: -1 - 0.1 * x, **WALL), GAMMA, 0.5),
+        (fps.ODE(lambda x: 2.0 + 0 * x, support=(-1, 1), boundary="absorbing"), fps.Normal(0, 0.15), 0.6),
+        (fps.ODE(lambda x: 1 + 0.5 * np.sin(x), support=(0, 2 * np.pi), boundary="periodic"), fps.Normal(3, 0.3), 1.0),
+    ],
+    ids=["bistable", "kink", "turning", "slope at the end", "two ends", "ring"],
+)
+def test_characteristics(flow: Any, law: Any, end: float, folder: Path) -> None:
+    q: Any = fps.solve_liouville(flow, law, (0, end), rtol=1e-3)
+    kept: Any = fps.load(q.save(folder / "flow"))
+    check_covered(q, kept, [0.0, 0.1 * end, 0.63 * end, end])
+    assert kept.process is None
+    assert "ODE" in kept.description
+    assert math.isclose(kept.entropy(end), q.entropy(end), rel_tol=1e-6)
+    assert kept.error["pdf"].worst < q.error["pdf"].worst + 1e-3
+    assert np.isinf(kept.with_error("velocity", 50.0, end)[1])
+    assert kept.stats["nodes"] == q.stats["nodes"]
+
+
+def test_all_mass_gone(folder: Path) -> None:
+    flow = fps.ODE(lambda x: 3.0 + 0 * x, support=(0, 2), boundary="absorbing")
+    q = fps.solve_liouville(flow, fps.Normal(1, 0.1), (0, 2))
+    kept: Any = fps.load(q.save(folder / "gone"))
+    assert (kept.mass(2.0), kept.absorbed(2.0)) == (0.0, pytest.approx((0.0, 1.0), abs=1e-12))
+    assert (kept.pdf(np.linspace(0, 2, 9), 1.0) == 0.0).all()
+    with pytest.raises(InputError, match="lost mass cannot be sampled"):
+        kept.sample(3, 1.0)
+
+
+def test_characteristics_from_a_law_without_a_name(folder: Path) -> None:
+    law = fps.Density(lambda x: 0.0 * x - math.log(2.0), (-1, 1))  # a jump at each end
+    q = fps.solve_liouville(fps.ODE(lambda x: -x), law, (0, 1), rtol=1e-6)
+    kept: Any = fps.load(q.save(folder / "box"))
+    assert "initial times" in kept.arrays
+    x = np.array([-0.36, 0.0, 0.1, 0.36])
+    assert np.allclose(kept.pdf(x, 1.0), 0.5 * math.e, rtol=1e-8)
+    assert np.allclose(kept.cdf(x, 1.0), q.cdf(x, 1.0), atol=1e-8)
+    assert kept.pdf(0.38, 1.0) == 0.0
+
+
+@pytest.mark.parametrize("absorbing", [False, True])
+def test_transport(absorbing: bool, folder: Path) -> None:
+    flow = fps.ODE(lambda x: -1 - 0.3 * x, **(WALL if absorbing else {}))
+    q = fps.solve_liouville(flow, GAMMA, (0, 1), scheme="finite-volume", rtol=1e-3)
+    kept: Any = fps.load(q.save(folder / "transport"))
+    check_covered(q, kept, [0.0, 0.123, 0.64, 1.0])
+    assert isinstance(kept, LoadedEvolution)
+    assert (kept.mass(1.0) < 0.9) == absorbing
+    x = np.array([0.5, 1.0])
+    assert np.allclose(kept.cdf(x, 1.0) + kept.sf(x, 1.0), kept.mass(1.0), atol=1e-12)
+    if absorbing:
+        with pytest.raises(InputError, match="lost mass cannot be sampled"):
+            kept.sample(3, 1.0)
+
+
+def test_a_front(folder: Path) -> None:
+    q = fps.solve_liouville(fps.ODE(lambda x: -np.sign(x)), fps.Normal(0.5, 0.5), (0, 0.2), rtol=1e-2)
+    kept: Any = fps.load(q.save(folder / "front"))
+    for t in (0.07, 0.2):
+        x = np.linspace(-1, 2, 301)
+        for name in ("pdf", "cdf"):
+            (was, error), (now, bound) = (p.with_error(name, x, t) for p in (q, kept))
+            assert (np.abs(now - was) <= bound + error + 1e-10).all(), (name, t)
+        assert math.isclose(kept.mean(t), q.mean(t), abs_tol=2e-3)
+
+
+def test_flux_and_velocity_at_an_absorbing_end(folder: Path) -> None:
+    q: Any = fps.solve_fokker_planck(fps.SDE(0.0, 1.0, **WALL), GAMMA, (0, 1), rtol=1e-5)
+    kept = again(q, folder)
+    check_covered(q, kept, [0.11, 1.0])
+    assert math.isclose(float(kept.flux(0.0, 1.0)), float(q.flux(0.0, 1.0)), rel_tol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("support", "boundary", "law"),
+    [
+        ((lambda t: 0.6 * t - 1, np.inf), "absorbing", fps.Normal(1, 0.2)),
+        ((lambda t: -1 + 0.2 * np.sin(3 * t), lambda t: 1 + t), ("reflecting", "absorbing"), fps.Normal(0, 0.15)),
+        ((-1.0, lambda t: 1 + t), "absorbing", fps.PointMass(0.2)),
+    ],
+    ids=["one", "two", "from an atom"],
+)
+def test_moving_walls(support: Any, boundary: Any, law: Any, folder: Path) -> None:
+    p = fps.SDE(lambda x: -x, 1.0, support=support, boundary=boundary)
+    q: Any = fps.solve_fokker_planck(p, law, (0, 0.5), rtol=1e-4)
+    kept: Any = fps.load(q.save(folder / "walls"))
+    check_covered(q, kept, [0.063, 0.3, 0.5], tiny=1e-9)
+    ends = p.support_at(0.3)
+    assert kept.at(0.0) == law
+    assert np.allclose(kept.at(0.3).support, q.at(0.3).support, rtol=1e-12)
+    assert kept.pdf(ends[0] - 0.01, 0.3) == 0.0
+    assert math.isclose(kept.entropy(0.3), q.entropy(0.3), rel_tol=1e-6)
+    assert math.isclose(kept.fisher(0.3), q.fisher(0.3), rel_tol=1e-4)
+    assert set(kept.error) == set(q.error)
+    assert np.allclose(kept.error["score"].total, q.error["score"].total)
+    assert kept.save(folder / "walls twice").read_bytes()
+    assert dict(kept.to_xarray(x=[0.0, 0.1], times=[0.3]).sizes) == {"t": 1, "x": 2}
+
+
+def test_walls_that_are_not_smooth_are_refused() -> None:
+    p = fps.SDE(0.0, 1.0, support=(lambda t: -1 - 0.1 * abs(t - 0.3), np.inf), boundary="absorbing")
+    frame = Frame(p)
+    frame.speed = lambda t: (0.0, 0.0)  # type: ignore[method-assign]
+    with pytest.raises(InputError, match=r"polynomials in time, which must reach 1e-07 of them; got '\S+ near t=0\."):
+        Walls.of(frame, (0.0, 1.0)).smooth()
+
+
+@pytest.mark.parametrize("law", [fps.PointMass(1.0), fps.Empirical([0.5, -1.0, 0.5, 2.0])], ids=["one", "many"])
+def test_atoms(law: Any, folder: Path) -> None:
+    for q in (
+        fps.solve_liouville(fps.ODE(lambda x: -(x**3)), law, (0, 1)),
+        fps.solve_liouville(
+            fps.ODE(lambda x: 1 + 0.5 * np.sin(x), support=(-np.pi, np.pi), boundary="periodic"), law, (0, 9), rtol=1e-8
+        ),
+        *([fps.exact_evolution(fps.ODE(lambda x: -x), law, (0, 1))] if isinstance(law, fps.PointMass) else []),
+    ):
+        kept: Any = fps.load(q.save(folder / "atoms"))
+        for t in (0.0, 0.37, q.t_span[1]):
+            assert type(kept.at(t)) is type(q.at(t))
+            assert np.abs(kept.at(t).samples - q.at(t).samples).max() <= kept.error["x"] + 1e-11
+            assert math.isclose(kept.mean(t), q.mean(t), rel_tol=1e-9)
+        assert kept.error["x"] < 1e-6
+        with pytest.raises(InputError, match="no velocity at every x"):
+            kept.velocity(0.0, 0.5)
+
+
 # --- closed forms and given paths -------------------------------------------------------------------------------------
 
 
@@ -273,7 +439,7 @@ def written(file: Path, header: Any, arrays: dict[str, np.ndarray]) -> Path:
 
 def test_file_has_a_strict_json_header_and_no_objects(file: Path) -> None:
     header, arrays = contents(file)
-    assert (header["kind"], header["format"], header["class"]) == ("fpsolve evolution", 1, "GridEvolution")
+    assert (header["kind"], header["format"], header["class"]) == ("fpsolve evolution", 2, "GridEvolution")
     assert header["support"] == ["-inf", "inf"]
     assert header["boundary"] == ["natural", "natural"]
     assert all(array.dtype.kind == "f" for array in arrays.values())
@@ -340,8 +506,8 @@ def test_other_kinds_and_newer_formats(file: Path, tmp_path: Path) -> None:
     header, arrays = contents(file)
     with pytest.raises(InputError, match="not a file that save has written; got 'a picture'"):
         fps.load(written(tmp_path / "k.npz", {**header, "kind": "a picture"}, arrays))
-    newer = written(tmp_path / "n.npz", {**header, "format": 2, "fpsolve": "9.0"}, arrays)
-    with pytest.raises(InputError, match=r"format 2, by fpsolve 9.0.*install a newer fpsolve"):
+    newer = written(tmp_path / "n.npz", {**header, "format": 3, "fpsolve": "9.0"}, arrays)
+    with pytest.raises(InputError, match=r"format 3, by fpsolve 9.0.*install a newer fpsolve"):
         fps.load(newer)
 
 

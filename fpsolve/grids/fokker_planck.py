@@ -101,7 +101,7 @@ def solve_fokker_planck(
         return solve_liouville(process, law, span, grid=grid, t_eval=t_eval, rtol=rtol, progress=progress)
     if not any(ito.moving):
         return _solved_at_rest(process, ito, law, span, times, goal, grid, scheme, progress)
-    frame = Frame(ito)
+    frame = Frame(ito, span)
     at_rest, seen = frame.resting(), frame.seen(law, span[0])
     inner = _solved_at_rest(at_rest, at_rest, seen, span, times, goal, grid, scheme, progress)
     return MovingEvolution(process, frame, law, inner)

@@ -151,7 +151,8 @@ class _Standing(Evolution):
         if self._own or name != "score":
             return super().with_error(name, x, t)
         law, (left, right) = self.at(t), self.at(t).quantile_span(0.16)
-        value, error = differentiate(law.logpdf, x, support=law.support, length=0.5 * (right - left))
+        with np.errstate(invalid="ignore"):
+            value, error = differentiate(law.logpdf, x, support=law.support, length=0.5 * (right - left))
         known = np.isfinite(value) & np.isfinite(error)  # differences do not reach the ends of a law that ends suddenly
         value = np.where(known, value, np.interp(x, x[known], value[known]))
         return value, np.where(known, error, _UNKNOWN)

@@ -24,7 +24,7 @@ _ROWS = 4  # x, ell, bend, v; then the errors of the first three
 _FIT = 1e-10  # relative accuracy that polynomials should have; the misfit joins the errors
 _JUDGED = 1e-12  # mass beyond a point, for the sake of which panels are halved
 _FIRST = 8  # panels in x0 and, at least, in t
-_DEPTH_X, _DEPTH_T = 9, 8
+_DEPTH_X, _DEPTH_T = 8, 6
 _PROBES = 9  # times at which panels in x0 are chosen
 _MOST_NUMBERS = 3e7
 _LARGEST = 1e30
@@ -96,7 +96,7 @@ def _bundle(t: float, state: np.ndarray, errors: np.ndarray) -> Bundle:
 
 
 class _Smooth(Velocity):
-    """A velocity that goes on smoothly for a while beyond absorbing ends, so that polynomials hold what reaches them."""
+    """A velocity that goes on smoothly beyond absorbing ends, so that polynomials hold what reaches them."""
 
     def __init__(self, q: CharacteristicEvolution) -> None:
         super().__init__(q.process)
@@ -126,8 +126,16 @@ class _Carried:
         self.velocity = _Smooth(q) if "absorbing" in q.boundary else flow.velocity
         self.stepper = Stepper(self.velocity, flow.stepper.scale, flow.stepper.centre)
         self.bundles = [(self.stepper.start(x0, flow.t_span[0]),) * 2]
+        # trajectories that reached an absorbing end are of no account
+        left, right = (kind == "absorbing" for kind in q.boundary)
+        self._ends = (q.support[0] if left else -np.inf), (q.support[1] if right else np.inf)
+        self.gone = [np.zeros(x0.size, dtype=bool)]
         for t in flow.times[1:]:
             self.bundles.append(self._stepped(self.bundles[-1], float(t)))
+            self.gone.append(self.gone[-1] | self._outside(self.bundles[-1][1]))
+
+    def _outside(self, bundle: Bundle) -> np.ndarray:
+        return (bundle.x < self._ends[0]) | (bundle.x > self._ends[1])
 
     def _stepped(self, pair: tuple[Bundle, ...], t: float) -> tuple[Bundle, Bundle]:
         whole, halved = pair
@@ -135,24 +143,25 @@ class _Carried:
         return step(whole, t)[0], step(step(halved, 0.5 * (halved.t + t))[0], t)[0]
 
     def rows(self, t: float) -> np.ndarray:
-        """x, ell, bend, v and the errors of the first three (7, n) at time `t`."""
+        """x, ell, bend, v, the errors of the first three, and whether it is gone (8, n) at time `t`."""
         k = int(np.searchsorted(self.flow.times, t, side="right")) - 1
         whole, halved = self.bundles[k] if t == self.flow.times[k] else self._stepped(self.bundles[k], t)
         v = self.velocity(halved.x, t)
-        return np.concatenate([halved.state, v[None], self.flow.errors(whole, halved)])
+        gone = self.gone[k] | self._outside(halved)
+        return np.concatenate([halved.state, v[None], self.flow.errors(whole, halved), gone[None]])
 
 
 class _Judge:
     """What the rows of a flow may be off by, and for the sake of which of its points panels are halved."""
 
     def __init__(self, q: CharacteristicEvolution) -> None:
-        self.q, self.spread = q, q.flow.spread
+        self.law, self.spread = q.initial, q.flow.spread
 
     def limit(self, rows: np.ndarray) -> np.ndarray:
-        """Limits (7, n) of rows (7, n); errors do not count."""
+        """Limits (8, n) of rows (8, n); what is not a state does not count."""
         with np.errstate(all="ignore"):
             stretch = np.exp(np.clip(rows[1], -600.0, 600.0))
-            own = np.nan_to_num(rows[_ROWS:], nan=_LARGEST, posinf=_LARGEST)
+            own = np.nan_to_num(rows[_ROWS:-1], nan=_LARGEST, posinf=_LARGEST)
             limits = np.full(rows.shape, np.inf)
             limits[0] = np.maximum(own[0], _FIT * self.spread * stretch)
             limits[1] = np.maximum(own[1], _FIT)
@@ -160,11 +169,9 @@ class _Judge:
             limits[3] = _FIT * (np.abs(rows[3]) + np.abs(rows[3]).mean()) + 1e-300
         return limits
 
-    def counts(self, x0: np.ndarray, t: float) -> np.ndarray:
-        """Which origins matter at time `t`: with mass beyond them, and not absorbed."""
-        law = self.q.initial
-        alive = (x0 >= self.q.cut(0, t)) & (x0 <= self.q.cut(1, t))
-        return alive & (np.minimum(law.cdf(x0), law.sf(x0)) > _JUDGED)
+    def counts(self, x0: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Which origins matter: with mass beyond them, and not gone."""
+        return (rows[-1] == 0.0) & (np.minimum(self.law.cdf(x0), self.law.sf(x0)) > _JUDGED)
 
 
 def table_of_flow(q: CharacteristicEvolution) -> FlowTable:
@@ -178,7 +185,7 @@ def table_of_flow(q: CharacteristicEvolution) -> FlowTable:
         return np.array([carried.rows(float(t)) for t in probes])
 
     def limit_in_x(x0: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.array([judge.limit(part) for part in rows]), np.array([[judge.counts(x0, t)] for t in probes])
+        return np.array([judge.limit(part) for part in rows]), np.array([[judge.counts(x0, part)] for part in rows])
 
     first = flow.x0[np.unique(np.linspace(0, flow.x0.size - 1, _FIRST + 1).astype(int))]
     origins, _, missed = fitted(at_probes, first, limit_in_x, _DEPTH_X)
@@ -196,14 +203,14 @@ def table_of_flow(q: CharacteristicEvolution) -> FlowTable:
 
     def limit_in_t(times: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         limits = np.stack([judge.limit(rows[..., k]) for k in range(times.size)], axis=-1)
-        return limits, np.stack([judge.counts(x0, t) for t in times.tolist()], axis=-1)[None]
+        return limits, judge.counts(x0[:, None], rows)[None]
 
     clock, rows, missed = fitted(over_time, np.linspace(t0, t1, 3), limit_in_t, _DEPTH_T)
     limits = limit_in_t(clock.nodes, rows)[0][:_ROWS]
     with np.errstate(all="ignore"):
         gaps = (clock.spread(missed[:_ROWS]) + missed_x[..., None]) * limits
         own = np.stack([_own_errors(flow, x0, t) for t in clock.nodes.tolist()], axis=-1)
-        gaps[:3] += np.maximum(own, rows[_ROWS:])
+        gaps[:3] += np.maximum(own, rows[_ROWS:-1])
     return FlowTable(origins, clock, rows[:_ROWS], np.minimum(np.nan_to_num(gaps, nan=_LARGEST), _LARGEST))
 
 
@@ -218,6 +225,8 @@ def _own_errors(flow: Flow, x0: np.ndarray, t: float) -> np.ndarray:
 class KeptCharacteristics(CharacteristicEvolution):
     """A characteristic solution whose flow is a KeptFlow, begun by what reads it from a file."""
 
+    flow: KeptFlow  # type: ignore[assignment]
+
     def _begin(
         self,
         fields: Fields,
@@ -228,7 +237,7 @@ class KeptCharacteristics(CharacteristicEvolution):
         breaks: np.ndarray,
     ) -> None:
         self._breaks = breaks
-        self.fields, self.initial, self.flow = fields, fields.law, flow  # type: ignore[assignment]
+        self.fields, self.initial, self.flow = fields, fields.law, flow
         self.support, self.boundary, self.t_span = flow.velocity.support, boundary, flow.t_span
         self.turns = turns
         self._cuts, self._cut_errors, self._laws = {}, {}, {}

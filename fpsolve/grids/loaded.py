@@ -216,8 +216,9 @@ class LoadedMoving(Loaded, MovingEvolution):
         self._remember_file(header, arrays)
         edges, times = arrays["walls edges"], Pieces(arrays["walls edges"])
         _check_edges(edges, self.t_span)
-        rows = (checked(arrays, name, (4, times.nodes.size)) for name in ("walls", "walls error"))
-        self.frame, self.inner = _KeptFrame(Walls(times, *rows)), LoadedEvolution(header, arrays)
+        shape = (4, times.nodes.size)
+        self._walls = Walls(times, checked(arrays, "walls", shape), checked(arrays, "walls error", shape))
+        self.frame, self.inner = _KeptFrame(self._walls), LoadedEvolution(header, arrays)
         self.first, t0 = self.inner.first, self.t_span[0]
         if header["initial"] is None:
             self.initial = Pushforward(self.inner.initial, self.frame.at(t0))
@@ -234,7 +235,7 @@ class LoadedMoving(Loaded, MovingEvolution):
         """As of a MovingEvolution, with what the walls may be off by."""
         points = check_points("x", x)
         value, error = super().with_error(name, points, t)
-        shift, scale, *speeds = self.frame.walls.missed(t)
+        shift, scale, *speeds = self._walls.missed(t)
         frame = self.frame.at(t)
         xi = np.abs(frame.inverse(points))
         away = shift + scale * xi

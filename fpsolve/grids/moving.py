@@ -37,14 +37,22 @@ class Frame:
 
     def __init__(self, process: Process, t_span: tuple[float, float] | None = None) -> None:
         self.process = process
-        self.walls = None if t_span is None else Walls.of(self, t_span).if_exact()
+        self.walls: Walls | None = None if t_span is None else self._walls(t_span)
         self._remember()
 
     def _remember(self) -> None:
         # both coefficients ask for the same time, and differences of a wall are dear
-        self._rows = lru_cache(maxsize=_KEPT)(self.walls.rows) if self.walls is not None else None
+        self._rows = lru_cache(maxsize=_KEPT)(self._rows_at)
         self.at = lru_cache(maxsize=_KEPT)(self._at)
         self.speeds = lru_cache(maxsize=_KEPT)(self._speeds)
+
+    def _walls(self, t_span: tuple[float, float]) -> Walls | None:
+        """The walls as polynomials, where these are as good as the walls themselves."""
+        try:
+            walls = Walls.of(self, t_span)
+        except InputError:  # a speed that is not known at a time which nobody may ever ask for
+            return None
+        return walls if walls.exact else None
 
     def place(self, t: float) -> tuple[float, float]:
         """Shift and scale at time t, from the walls themselves."""
@@ -60,13 +68,19 @@ class Frame:
             return left, right - left
         return (left if np.isfinite(ends[0]) else right), 0.0
 
+    def _rows_at(self, t: float) -> tuple[float, ...]:
+        return (*self.place(t), *self.speed(t)) if self.walls is None else self.walls.rows(t)
+
     def _at(self, t: float) -> Affine:
         """Map from ξ to x."""
         return Affine(*(self.place(t) if self.walls is None else self._rows(t)[:2]))
 
     def _speeds(self, t: float) -> tuple[float, float]:
         """d shift/dt and d scale/dt."""
-        return self.speed(t) if self.walls is None else self._rows(t)[2:]
+        if self.walls is None:
+            return self.speed(t)
+        _, _, shift, scale = self._rows(t)
+        return shift, scale
 
     def seen(self, law: Law, t: float) -> Law:
         """Law of ξ at time t."""
@@ -94,7 +108,10 @@ class Frame:
 
 @dataclass(frozen=True)
 class Walls:
-    """Shift, scale and their speeds: `values` (4, nodes) at nodes in time, and what polynomials `miss` (4, nodes)."""
+    """Shift, scale and their speeds: `values` (4, nodes) at nodes in time, and what polynomials `miss` (4, nodes).
+
+    They are `exact` where that is no more than rounding, or of speeds, than their differences.
+    """
 
     pieces: Pieces
     values: np.ndarray
@@ -116,10 +133,6 @@ class Walls:
         pieces, values, missed = fitted(rows, np.array(t_span), limit, _DEPTH)
         at_nodes = pieces.spread(missed)
         return cls(pieces, values, at_nodes * limit(pieces.nodes, values)[0], bool((missed <= SAFETY).all()))
-
-    def if_exact(self) -> Walls | None:
-        """The walls if polynomials are as good as they are, else None."""
-        return self if self.exact else None
 
     def smooth(self) -> Walls:
         """The walls, refused where they are not smooth enough to be kept."""

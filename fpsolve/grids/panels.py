@@ -64,6 +64,17 @@ class Table:
         left, right = weights @ self.absorbed[rows]
         return float(left), float(right)
 
+    def _around(self, t: float) -> tuple[slice, np.ndarray, slice]:
+        """Rows whose polynomial is taken at `t`, their weights, and the rows next to it."""
+        k = int(np.searchsorted(self.times, t))
+        if self.times[k] == t:
+            return slice(k, k + 1), np.ones(1), slice(k, k + 1)
+        k = max(k, self.alone + 1)
+        start = self.alone + (k - 1 - self.alone) // (NODES - 1) * (NODES - 1)
+        rows = slice(start, start + NODES)
+        weights = BARYCENTRIC / (np.sqrt(t - self.origin) - np.sqrt(self.times[rows] - self.origin))
+        return rows, weights / weights.sum(), slice(k - 1, k + 1)
+
     def slice(self, t: float) -> Slice:
         """Solution at a time between the first node and the last, with the errors of the worse of its neighbours."""
         rows, weights, near = self._around(t)
@@ -83,17 +94,6 @@ class Table:
         by_itself = self.counted and self.alone == 1 and t == self.times[0]
         found = Slice(self.grid, t, masses, compute, self.absorbed_at(t), self.has_flux and not by_itself)
         return found
-
-    def _around(self, t: float) -> tuple[slice, np.ndarray, slice]:
-        """Rows whose polynomial is taken at `t`, their weights, and the rows next to it."""
-        k = int(np.searchsorted(self.times, t))
-        if self.times[k] == t:
-            return slice(k, k + 1), np.ones(1), slice(k, k + 1)
-        k = max(k, self.alone + 1)
-        start = self.alone + (k - 1 - self.alone) // (NODES - 1) * (NODES - 1)
-        rows = slice(start, start + NODES)
-        weights = BARYCENTRIC / (np.sqrt(t - self.origin) - np.sqrt(self.times[rows] - self.origin))
-        return rows, weights / weights.sum(), slice(k - 1, k + 1)
 
 
 def folded(found: Slice) -> np.ndarray:

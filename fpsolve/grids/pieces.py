@@ -13,7 +13,8 @@ import numpy as np
 from fpsolve.grids.panels import BARYCENTRIC, NODES, TESTED
 
 SAFETY = 3.0  # a few places between the nodes stand for all
-_GAIN = 0.5  # halving a panel must lessen its misfit at least to this part
+_MOST_PANELS = 600
+_GAIN = 0.7  # halving a panel must lessen its misfit at least to this part
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def fitted(
     limit : callable
         (points, values) to what each value may be off by, and whether a panel is halved for its sake.
     depth : int
-        Times that a panel may be halved.
+        Times that a panel may be halved; and there are at most 600 panels or so.
 
     Returns
     -------
@@ -117,9 +118,9 @@ def fitted(
             ratio = np.nan_to_num(np.abs(fit.reshape(truth.shape) - truth) / allowed, nan=np.inf)
         ratios = ratio.reshape(*truth.shape[:-1], len(waiting), TESTED.size).max(axis=-1)
         worst = np.where(judged, ratio, 0.0).reshape(-1, len(waiting), TESTED.size).max(axis=(0, 2))
-        halves = []
+        halves, full = [], len(done) + 2 * len(waiting) > _MOST_PANELS
         for k, (low, high, level, before) in enumerate(waiting):
-            if worst[k] <= 1.0 or level == depth or (level > 2 and worst[k] > _GAIN * before):
+            if worst[k] <= 1.0 or level == depth or (level > 1 and worst[k] > _GAIN * before) or full:
                 done.append((low, high, ratios[..., k]))
             else:
                 middle = 0.5 * (low + high)

@@ -216,12 +216,16 @@ class Evolution(ABC):
         Raises
         ------
         InputError
-            If the file cannot be written, or the tables of a closed form or a given path do not reach 1e-9.
+            If the file cannot be written, or tables cannot hold the path: those of a closed form or a given path do not
+            reach 1e-9, moving walls or atoms are not smooth in time, or atoms have not spread out.
 
         Notes
         -----
-        A grid solution is tabulated at Chebyshev nodes in time until interpolation is below its own error estimate, any
-        other path on a grid of its own until interpolation in x and t is below 1e-9 (relative).
+        A grid solution is tabulated at Chebyshev nodes in time until interpolation is below its own error estimate, in
+        the frame of its walls if these move; the transport scheme too, with what its cells have between their faces
+        among the errors. Of a solution along characteristics the flow is kept, and of atoms where they are. Any other
+        path is put on a grid of its own until interpolation in x and t is below 1e-9 (relative). What was absorbed is
+        kept. What interpolation misses joins the errors of the loaded path.
 
         Examples
         --------
