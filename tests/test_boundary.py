@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.linalg import eigh_tridiagonal
 from scipy.special import ive, ndtr
 
@@ -695,3 +696,13 @@ def test_a_ring_step_solves_its_equations() -> None:
     assert generator[-1, 0] > 0.0
     assert np.allclose(generator[2:-2, 0], 0.0, atol=1e-8)
     assert np.allclose(stepped(2.0), np.linalg.inv(np.eye(n) - 2.0 * generator), atol=1e-9)
+
+
+@pytest.mark.parametrize("place", [0.0, 1.0])
+@pytest.mark.parametrize("scheme", ["auto", "robust"])
+def test_an_atom_on_the_seam_of_a_ring(place: float, scheme: str) -> None:
+    ring = fps.SDE(lambda x: 0 * x + 0.3, 0.8, support=(0, 1), boundary="periodic")
+    q = fps.solve_fokker_planck(ring, fps.PointMass(place), (0, 0.5), t_eval=[0.05, 0.5], rtol=1e-4, scheme=scheme)
+    x, turns = np.linspace(0, 1, 41), np.arange(-6, 7)[:, None]
+    truth = stats.norm.pdf(x + turns, place + 0.015, 0.8 * 0.05**0.5).sum(axis=0)
+    assert np.abs(q.pdf(x, 0.05) - truth).max() < q.error["pdf"].worst * truth.max() < 1e-3 * truth.max()

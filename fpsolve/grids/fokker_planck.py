@@ -283,6 +283,8 @@ def _checked_problem(process: Any, q0: Any, grid: Grid | None, t0: float) -> tup
         raise DensityError(rule, f"mass {outside:.3g} outside ({left:g}, {right:g})", "truncate or move q0")
     if grid is not None:
         _check_grid(process, law, grid)
+    if isinstance(law, Empirical) and process.boundary[0] == "periodic" and (law.samples == left).any():
+        law = Empirical(np.where(law.samples == left, right, law.samples))  # the same point of the ring
     return process.to_ito(), law
 
 

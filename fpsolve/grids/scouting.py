@@ -105,9 +105,9 @@ def spread_out(law: Law, process: Process, t_span: tuple[float, float], times: n
     if noise.min() <= 0.0:
         raise DensityError("atoms need noise to become a density", f"g = 0 at one of {atoms}", "start from a density")
     widths = noise * math.sqrt(_EARLY * (first - t_span[0]))
-    # what is spread out must not reach over an end of the support
-    room = np.minimum(atoms - process.support[0], process.support[1] - atoms)
-    return GaussianMixture(np.full(atoms.size, 1.0 / atoms.size), atoms, np.minimum(widths, room / 10.0))
+    if process.boundary[0] != "periodic":  # what is spread out must not reach over an end of the support
+        widths = np.minimum(widths, np.minimum(atoms - process.support[0], process.support[1] - atoms) / 10.0)
+    return GaussianMixture(np.full(atoms.size, 1.0 / atoms.size), atoms, widths)
 
 
 def singular_walls(process: Process, t_span: tuple[float, float]) -> tuple[float | None, float | None]:
