@@ -12,8 +12,14 @@ from fpsolve.errors import (
     Undecided,
     UnknownName,
 )
+from fpsolve.grids.backward import solve_backward
 from fpsolve.grids.flows.liouville import solve_liouville
 from fpsolve.grids.fokker_planck import solve_fokker_planck
+from fpsolve.grids.log_density import solve_log_density
+from fpsolve.grids.long_time.passage import first_passage
+from fpsolve.grids.long_time.spectrum import spectrum
+from fpsolve.grids.long_time.stationary import stationary
+from fpsolve.grids.long_time.transition import transition_density
 from fpsolve.grids.storage import load
 from fpsolve.particles import functionals
 from fpsolve.particles.brownian import BrownianPath
@@ -37,6 +43,8 @@ from fpsolve.problem.mixtures import KDE, Empirical, GaussianMixture, LaplaceMix
 from fpsolve.problem.process import ODE, SDE
 from fpsolve.problem.table import Table
 from fpsolve.report.work_precision import WorkPrecision, work_precision
+from fpsolve.theory.conditioning import conditioned
+from fpsolve.theory.control import ControlProblem
 from fpsolve.verdict.checks import check_density, check_reverse, check_score, check_velocity
 from fpsolve.verdict.claims import Claim, claim
 from fpsolve.verdict.equality import check_equal
@@ -57,6 +65,7 @@ __all__ = [
     "Claim",
     "ClaimError",
     "CoefficientError",
+    "ControlProblem",
     "Density",
     "DensityError",
     "Empirical",
@@ -92,8 +101,10 @@ __all__ = [
     "check_score",
     "check_velocity",
     "claim",
+    "conditioned",
     "exact",
     "exact_evolution",
+    "first_passage",
     "flow_map",
     "functionals",
     "load",
@@ -104,7 +115,12 @@ __all__ = [
     "schedules",
     "scheme",
     "simulate",
+    "solve_backward",
     "solve_fokker_planck",
     "solve_liouville",
+    "solve_log_density",
+    "spectrum",
+    "stationary",
+    "transition_density",
     "work_precision",
 ]

@@ -57,8 +57,23 @@ SIGNATURES = {
     "solve_fokker_planck": "(process, q0, t_span, *, grid=None, t_eval=None, scheme='auto', rtol=1e-06, "
     "progress=False)",
     "solve_liouville": "(process, q0, t_span, *, grid=None, t_eval=None, scheme='auto', rtol=1e-06, progress=False)",
+    "solve_backward": "(process, terminal, t_span, *, potential=None, source=None, grid=None, t_eval=None, rtol=1e-06, "
+    "progress=False)",
+    "ControlProblem": "(process, running, terminal, t_span)",
+    "ControlProblem.solve_hjb": "(self, *, grid=None, t_eval=None, rtol=1e-06, progress=False)",
+    "ControlProblem.solve_hopf_cole": "(self, *, grid=None, t_eval=None, rtol=1e-06, progress=False)",
+    "ControlProblem.cost": "(self, u, *, grid=None, rtol=1e-06)",
+    "ControlProblem.verification_gap": "(self, u, *, optimal=None, grid=None, rtol=1e-06)",
+    "ControlProblem.simulated_cost": "(self, u, start, *, n_paths, n_steps, rng=0)",
+    "conditioned": "(process, h, t_span, *, grid=None, rtol=1e-06)",
+    "solve_log_density": "(process, q0, t_span, *, grid=None, t_eval=None, scheme='auto', rtol=1e-06, clock='forward', "
+    "progress=False)",
     "exact_evolution": "(process, q0, t_span)",
     "path": "(logpdf, *, t_span, cdf=None)",
+    "stationary": "(process)",
+    "spectrum": "(process, k)",
+    "transition_density": "(process, x0, t_span)",
+    "first_passage": "(process, x0, *, lower=None, upper=None, t_max=None)",
     "Grid": "(left, right, cells, stretch=None, centre=None, left_wall=None, right_wall=None)",
     **{f"Evolution.{name}": "(self, x, t)" for name in ("pdf", "logpdf", "score", "cdf", "velocity", "flux")},
     **{f"Evolution.{name}": "(self, t)" for name in ("at", "mean", "var", "entropy", "fisher", "mass")},

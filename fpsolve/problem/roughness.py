@@ -48,6 +48,7 @@ def rough_times(process: Process, t_span: tuple[float, float], left: float, righ
 def rough_places_of(
     fn: Callable[[np.ndarray], np.ndarray], left: float, right: float, points: int = _POINTS
 ) -> list[float]:
+    """Return the points between two ends at which a function of one variable has a jump or a kink."""
     x = np.linspace(left, right, points)
     values = fn(x)
     bend = np.abs(np.diff(values, 2))

@@ -1,0 +1,259 @@
+"""The backward equation on a grid: refinement until the estimate meets the goal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fpsolve.errors import InputError, check_number, check_t_span, check_times
+from fpsolve.grids.backward_domain import Domain, choose_domain
+from fpsolve.grids.backward_march import BackwardMarch, BackwardSetting, Nodes
+from fpsolve.grids.backward_solution import CAUSES, SPACE_SAFETY, BackwardSolution, Solves, on_nodes
+from fpsolve.kernels.implicit import FRACTIONS
+from fpsolve.problem.coefficient import Coefficient
+from fpsolve.problem.grid import Grid
+from fpsolve.problem.process import Process
+from fpsolve.problem.roughness import rough_places_of, rough_times
+
+_SAVED = 8
+_FIRST_CELLS, _RATIO = 48, 1.5
+_AIM = 0.4  # part of the goal that space may use
+_ROUNDS, _AGAIN = 12, 4
+_MORE = 1.3  # times as many nodes when the pointwise estimate asks for more
+_BUDGET = 2e7  # node-steps of one solve
+_STALLED = 0.7  # of the difference before: more nodes do not help
+_LEAST = 1e-12  # tolerance of steps
+_LATER = 2e-9  # of the span: steps end on the later side of a jump in time
+
+
+def solve_backward(
+    process: Process,
+    terminal: Any,
+    t_span: tuple[float, float],
+    *,
+    potential: Any = None,
+    source: Any = None,
+    grid: Grid | None = None,
+    t_eval: Any = None,
+    rtol: float = 1e-6,
+    progress: bool = False,
+) -> BackwardSolution:
+    """Solve -∂t v = f v' + ½ g² v'' - potential v + source down from v(x, t1) = terminal(x).
+
+    v(x, t) = E[terminal(X_t1) e^(-∫ potential) + ∫ source e^(-∫ potential) | X_t = x] (Feynman, Kac). Differences of
+    order 8 at nodes (4 next to ends), and steps of order 8 in time (implicit Euler, extrapolated, L-stable). Nodes
+    crowd where terminal, potential, source or a coefficient jumps or has a kink, so that nothing rings beyond them.
+
+    Parameters
+    ----------
+    process : SDE
+        v = 0 at an absorbing end, v' = 0 at a reflecting one; an end that is not reached needs nothing.
+    terminal : callable or float
+        Function of x; it may grow, like x**2 or exp(x): the domain is where paths from the region of interest go.
+    t_span : (float, float)
+        Span, t0 < t1.
+    potential, source : callable or float, optional
+        Functions of x and t; zero unless given.
+    grid : Grid, optional
+        Region of interest, whose faces become the nodes. Unless given, the region is about the jumps and kinks of the
+        terminal function (about 0 if it has none, or one unit inside a single finite end): where paths go from there,
+        and from where drift leads there, with four standard deviations; or the whole of a finite support. The grid is
+        wider.
+    t_eval : array_like, optional
+        Times at which `rtol` is met and `error` is given; eight before t1 unless given. v is known at every time.
+    rtol : float
+        Goal for the error of v in the region, in units of the largest |v| there, at that time or at t1 (with what the
+        source may add).
+    progress : bool
+        Write one line per round to stderr.
+
+    Raises
+    ------
+    InputError
+        For a bad argument, a process without noise or with moving ends, or paths that run to infinity.
+    CoefficientError
+        If a function is not finite where it is needed.
+
+    Notes
+    -----
+    Artificial ends: v' stays that of the terminal function or, where paths run inwards, the equation itself holds;
+    what that is worth is measured on a wider domain. Kloeden and Platen (1992), section 4.8 (Kolmogorov, Feynman-Kac).
+
+    Examples
+    --------
+    >>> v = fps.solve_backward(fps.processes.ou(theta=1.0, sigma=2**0.5), lambda x: x**2, (0, 1))
+    >>> exact = np.exp(-2) * 0.7**2 + 1 - np.exp(-2)
+    >>> bool(abs(v(0.7, 0.0) - exact) < 1e-7), v.error["value"].worst < 1e-6
+    (True, True)
+    """
+    span = check_t_span(t_span)
+    setting = declared(process, terminal, potential, source, span)
+    goal = check_number("rtol", rtol, above=0.0, below=1.0)
+    times = np.linspace(*span, _SAVED + 1)[:-1] if t_eval is None else check_times("t_eval", t_eval, span)
+    return solved(process, setting, times, goal, grid, progress)
+
+
+def declared(
+    process: Process, terminal: Any, potential: Any, source: Any, span: tuple[float, float], bends: bool = False
+) -> BackwardSetting:
+    """The problem with all its functions examined."""
+    if process.is_ode or any(process.moving):
+        found = "a process without noise" if process.is_ode else "a moving end of the support"
+        fix = "follow its trajectories with flow_map" if process.is_ode else "declare the process between fixed ends"
+        raise InputError("a backward equation is solved for a process with noise between fixed ends", found, fix)
+    functions = [
+        Coefficient(what, 0.0 if given is None else given, {}, process.support)
+        for what, given in (("terminal function", terminal), ("potential", potential), ("source", source))
+    ]
+    setting = BackwardSetting(process.to_ito(), functions[0], functions[1], functions[2], span, bends=bends)
+    return replace(setting, landings=_landings(setting))
+
+
+def _landings(setting: BackwardSetting) -> tuple[float, ...]:
+    """Times, descending, just after those at which a function jumps or has a kink in t."""
+    t0, t1 = setting.t_span
+    left, right = setting.process.support
+    left = left if np.isfinite(left) else (right - 2.0 if np.isfinite(right) else -1.0)
+    right = right if np.isfinite(right) else left + 2.0
+    places = left + (right - left) * np.array([0.11, 0.29, 0.47, 0.52, 0.71, 0.9])
+    weights = np.array([1.0, -0.7, 0.9, 1.3, -0.8, 1.1])  # nothing is to cancel
+    found = (rough_times(setting.process, setting.t_span, left, right) + _LATER * (t1 - t0)).tolist()
+    for c in (setting.potential, setting.source):
+        if c.uses_t:
+            found += rough_places_of(
+                lambda times, c=c: np.array([weights @ c(places, float(t)) for t in times]),  # type: ignore[misc]
+                t0,
+                t1,
+                401,
+            )
+    return tuple(sorted({t for t in found if t0 < t < t1}, reverse=True))
+
+
+def solved(
+    process: Process,
+    setting: BackwardSetting,
+    times: np.ndarray,
+    goal: float,
+    grid: Grid | None,
+    progress: bool,
+) -> BackwardSolution:
+    """Solve a declared problem, more and more closely."""
+    begun = time.perf_counter()
+    domain = choose_domain(setting, grid, _FIRST_CELLS)
+    setting = replace(setting, breaks=domain.breaks)
+    task = _Refinement(setting, domain, times, goal, grid, progress)
+    solves, reason = task.refined()
+    rows = [solves.errors("value", float(t)) for t in times]
+    worst = {cause: max(row[cause] for row in rows) for cause in CAUSES}
+    total = sum(worst.values())
+    parts = ", ".join(f"{cause} {size:.1e}" for cause, size in worst.items() if size > 0.03 * total)
+    fine = solves.fine
+    verdict = "met" if total <= goal else f"missed{': ' + reason if reason else ''}"
+    message = (
+        f"{fine.nodes.x.size} nodes on [{fine.nodes.grid.left:.4g}, {fine.nodes.grid.right:.4g}], "
+        f"{fine.times.size - 1} steps of order 8; estimated error {total:.1e} of max |v| on "
+        f"[{domain.region[0]:.4g}, {domain.region[1]:.4g}] ({parts}); goal {goal:.0e} {verdict}"
+    )
+    stats = {
+        "nodes": fine.nodes.x.size,
+        "steps": fine.times.size - 1,
+        "steps refused": fine.refused,
+        "node_steps": task.work,
+        "evaluations": task.work * (FRACTIONS.size if setting.moves else 1),
+        "ends": domain.kinds,
+        "region": domain.region,
+        "breaks": domain.breaks,
+        "seconds": time.perf_counter() - begun,
+    }
+    return BackwardSolution(process, solves, times, message, stats)
+
+
+class _Refinement:
+    """Solves with more and more nodes."""
+
+    def __init__(
+        self,
+        setting: BackwardSetting,
+        domain: Domain,
+        times: np.ndarray,
+        goal: float,
+        given: Grid | None,
+        progress: bool,
+    ) -> None:
+        self.setting, self.domain, self.goal, self.given, self.progress = setting, domain, goal, given, progress
+        self.times = times[times < setting.t_span[1]]
+        self.tol = max(_LEAST, goal)
+        left, right = domain.region
+        seen, (t0, t1) = np.linspace(left, right, 33)[1:-1], setting.t_span
+        sizes = np.abs(setting.terminal(seen, t1)) + (t1 - t0) * np.abs(setting.source(seen, 0.5 * (t0 + t1)))
+        self.scale = float(sizes.max()) or 1.0
+        self.work = 0
+
+    def _solve(self, cells: int) -> BackwardMarch:
+        nodes = Nodes(self.setting, replace(self.domain.grid, cells=cells), self.domain.kinds)
+        march = BackwardMarch(nodes, self.tol, self.scale)
+        self.work += march.node_steps
+        return march
+
+    def refined(self) -> tuple[Solves, str]:
+        """The finest solve with its witnesses, and why it ended before the goal."""
+        cells = self.domain.grid.cells
+        for again in range(_AGAIN + 1):
+            solves, reason = self._refined_in_space(cells)
+            rows = [solves.errors("value", float(t)) for t in self.times]
+            worst = {cause: max((row[cause] for row in rows), default=0.0) for cause in CAUSES}
+            total = sum(worst.values())
+            if self.progress:
+                print(f"{solves.fine.nodes.x.size} nodes: estimated error {total:.1e}", file=sys.stderr)
+            by_time = worst["time"] > 0.3 * total and self.tol > _LEAST
+            by_domain = worst["domain"] > 0.3 * total and self.given is None
+            by_space = worst["space"] > 0.3 * total and self.given is None and not reason
+            if total <= self.goal or not (by_time or by_space or by_domain) or self.work > _BUDGET or again == _AGAIN:
+                break
+            if by_time:
+                self.tol = max(_LEAST, self.tol * min(0.1, 0.1 * self.goal / worst["time"]))
+            cells = solves.fine.nodes.grid.cells
+            cells = int(np.ceil(_MORE * cells)) if by_space else cells
+            if by_domain and solves.wide is not None:
+                wide = solves.wide.nodes.grid
+                cells = int(np.ceil(cells * wide.cells / solves.coarse.nodes.grid.cells))
+                self.domain = replace(self.domain, grid=wide)
+        return solves, reason
+
+    def _refined_in_space(self, cells: int) -> tuple[Solves, str]:
+        coarsest, coarse = (self._solve(max(10, round(cells / _RATIO**k))) for k in (2, 1))
+        differences = [self._difference(coarse, coarsest)]
+        while True:
+            fine = self._solve(cells)
+            differences.append(self._difference(fine, coarse))
+            share = self._share(differences)
+            done = share * differences[-1] <= _AIM * self.goal or self.given is not None
+            stalled = len(differences) > 3 and differences[-1] > _STALLED * differences[-2]
+            spent = self.work > _BUDGET or len(differences) > _ROUNDS
+            if done or stalled or spent:
+                reason = "" if done else "more nodes do not help" if stalled else "the budget of nodes is spent"
+                return Solves(self.domain, fine, coarse, share), reason
+            coarse, cells = fine, int(np.ceil(_RATIO * cells))
+
+    def _difference(self, fine: BackwardMarch, coarse: BackwardMarch) -> float:
+        """Largest difference in the region, in units of the largest size there."""
+        left, right = self.domain.region
+        inside = (coarse.nodes.x >= left) & (coarse.nodes.x <= right)
+        worst = 0.0
+        for t in self.times:
+            theirs = coarse.values(float(t))[inside]
+            ours = on_nodes(fine.nodes, fine.values(float(t)), coarse.nodes.x[inside])
+            worst = max(worst, float(np.abs(ours - theirs).max()) / max(float(np.abs(ours).max()), self.scale))
+        return worst
+
+    def _share(self, differences: list[float]) -> float:
+        """Part of the last difference that is left as an error of the finer solve, by the order seen; 4 at most."""
+        expected = SPACE_SAFETY / (_RATIO**4 - 1.0)
+        if differences[-2] <= 0.0:
+            return expected
+        seen = min(differences[-1] / differences[-2], 0.9)
+        return max(expected, seen / (1.0 - seen))
