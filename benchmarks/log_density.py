@@ -22,7 +22,7 @@ from scipy.integrate import solve_ivp
 from scipy.sparse import csc_array, diags_array
 
 import fpsolve as fps
-from fpsolve.grids.log_density_nodes import Closure, Nodes
+from fpsolve.grids.log_density.nodes import Closure, Nodes
 
 PROCESS = fps.processes.ou(1.0, 2**0.5)
 LAW = fps.GaussianMixture([0.5, 0.5], [-1.0, 1.0], [0.25, 0.25])

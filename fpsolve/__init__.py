@@ -12,15 +12,15 @@ from fpsolve.errors import (
     Undecided,
     UnknownName,
 )
-from fpsolve.grids.backward import solve_backward
+from fpsolve.grids.backward.backward import solve_backward
 from fpsolve.grids.flows.liouville import solve_liouville
 from fpsolve.grids.fokker_planck import solve_fokker_planck
-from fpsolve.grids.log_density import solve_log_density
+from fpsolve.grids.log_density.log_density import solve_log_density
 from fpsolve.grids.long_time.passage import first_passage
 from fpsolve.grids.long_time.spectrum import spectrum
 from fpsolve.grids.long_time.stationary import stationary
 from fpsolve.grids.long_time.transition import transition_density
-from fpsolve.grids.storage import load
+from fpsolve.grids.saved.storage import load
 from fpsolve.particles import functionals
 from fpsolve.particles.brownian import BrownianPath
 from fpsolve.particles.ensemble import Ensemble

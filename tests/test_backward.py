@@ -9,7 +9,7 @@ from scipy.special import ive
 from scipy.stats import norm
 
 import fpsolve as fps
-from fpsolve.grids.backward_nodes import node_weights
+from fpsolve.grids.backward.nodes import node_weights
 
 OU = fps.processes.ou(theta=1.0, sigma=2**0.5)
 DECAY, VARIANCE = np.exp(-1), 1 - np.exp(-2)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import fpsolve as fps
 from fpsolve.errors import InputError
-from fpsolve.grids import on_grid, storage
+from fpsolve.grids.saved import on_grid, storage
 from fpsolve.grids.moving import Frame, Walls
-from fpsolve.grids.panels import Demand, Tabulation, between
-from fpsolve.grids.storage import LoadedEvolution
+from fpsolve.grids.saved.panels import Demand, Tabulation, between
+from fpsolve.grids.saved.storage import LoadedEvolution
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.law_record import law_of, record_of
 from fpsolve.problem.streams import as_stream

@@ -14,7 +14,7 @@ import numpy as np
 
 from fpsolve.errors import InputError, check_points
 from fpsolve.grids.budgets import Budgets, ErrorBudget
-from fpsolve.grids.pieces import SAFETY, Pieces, fitted
+from fpsolve.grids.saved.pieces import SAFETY, Pieces, fitted
 from fpsolve.grids.solution import GridEvolution
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.law import Law

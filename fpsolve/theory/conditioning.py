@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fpsolve.errors import InputError, check_points, check_t_span
-from fpsolve.grids.backward import solve_backward
+from fpsolve.grids.backward.backward import solve_backward
 from fpsolve.problem.coefficient import Coefficient
 from fpsolve.problem.grid import Grid
 from fpsolve.problem.process import SDE, Process

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fpsolve.errors import InputError, check_choice, check_number, check_points, check_t_span, check_time, check_times
-from fpsolve.grids.backward import declared, solve_backward, solved
-from fpsolve.grids.backward_solution import BackwardSolution
+from fpsolve.grids.backward.backward import declared, solve_backward, solved
+from fpsolve.grids.backward.solution import BackwardSolution
 from fpsolve.grids.extrapolation import interpolate
 from fpsolve.particles.simulate import simulate
 from fpsolve.problem.coefficient import Coefficient

@@ -12,12 +12,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import qr, svd
+from scipy.linalg import eigh, qr, svd
 
 from fpsolve.grids.long_time.scale_speed import ScaleSpeed, gauss
 
 Array = np.ndarray
-_BLOCK = 4
+_NARROWEST, _WIDEST = 4, 24  # vectors that are iterated at once
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,16 @@ def _beyond(found: Modes, kinds: tuple[str, str], side: int, amplitude: Array) -
 
 
 def _largest_singular(matrix: Factor, count: int) -> tuple[Array, Array, Array, float]:
-    """Largest singular triples, and what they leave over relative to the largest, from a block Krylov space, orthonormal at each step; pairs of equal ones are found."""
-    block = matrix.transposed(np.random.default_rng(0).standard_normal((matrix.size, _BLOCK)))
+    """Largest singular triples, and what they leave over relative to the largest.
+
+    They come from a block Krylov space, orthonormal at each step, so that pairs of equal ones are found.
+    """
+    width = min(max(count, _NARROWEST), _WIDEST)
+    block = matrix.transposed(np.random.default_rng(0).standard_normal((matrix.size, width)))
     basis, images = np.empty((matrix.size, 0)), np.empty((matrix.size, 0))
     look, before = 2 * count + 8, math.inf
     while True:
-        for _ in range(2):
-            block -= basis @ (basis.T @ block)
-            block, _ = qr(block, mode="economic", check_finite=False)
+        block = _orthonormal(block, basis)
         image = matrix @ block
         basis, images = np.hstack([basis, block]), np.hstack([images, image])
         if basis.shape[1] >= look:
@@ -89,17 +91,25 @@ def _largest_singular(matrix: Factor, count: int) -> tuple[Array, Array, Array, 
             frame, small = qr(images, mode="economic", check_finite=False)
             u, sizes, v = svd(small, check_finite=False)
             u, sizes, v = frame @ u[:, :count], sizes[:count], v[:count] @ basis.T
-            left_over = np.linalg.norm(matrix.transposed(u) - v.T * sizes, axis=0).max() / sizes[0]
+            left_over = float(np.linalg.norm(matrix.transposed(u) - v.T * sizes, axis=0).max() / sizes[0])
             # once it has come down to rounding, more of them add nothing but lose their right angles
-            if (
-                left_over <= 1e-14
-                or 0.5 * before < left_over < 1e-11
-                or basis.shape[1] > matrix.panels * matrix.nodes // 2
-            ):
-                return u, sizes, v, float(left_over)
+            settled = left_over <= 1e-14 or 0.5 * before < left_over < 1e-11
+            if settled or basis.shape[1] > matrix.panels * matrix.nodes // 2:
+                return u, sizes, v, left_over
             before = left_over
         # from images to a space of functions: the next block
-        block = matrix.transposed(qr(image, mode="economic", check_finite=False)[0])
+        block = matrix.transposed(_orthonormal(image, images[:, :0]))
+
+
+def _orthonormal(block: Array, basis: Array) -> Array:
+    """An orthonormal basis of what a block adds to a basis, by few calls of linear algebra (they wait for threads)."""
+    for _ in range(3):
+        block = block - basis @ (basis.T @ block)
+        block = block / np.linalg.norm(block, axis=0)
+        squares, turns = eigh(block.T @ block)
+        kept = squares > 1e-14 * squares[-1]
+        block = block @ (turns[:, kept] / np.sqrt(squares[kept]))
+    return block
 
 
 def _last_large(u: Array) -> Array:

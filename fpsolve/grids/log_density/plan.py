@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpsolve.grids.log_density_march import Equation, Slab
-from fpsolve.grids.log_density_nodes import Closure, Nodes, Spacing, dilated, length_scale
+from fpsolve.grids.log_density.march import Equation, Slab
+from fpsolve.grids.log_density.nodes import Closure, Nodes, Spacing, dilated, length_scale
 from fpsolve.problem.law import Law
 
 REACH_STDS = 15.0  # half-width of the domain in standard deviations

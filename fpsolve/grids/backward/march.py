@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from fpsolve.errors import BlowUp, CoefficientError
-from fpsolve.grids.backward_nodes import ABSORBING, RING, SLOPE, node_weights
+from fpsolve.grids.backward.nodes import ABSORBING, RING, SLOPE, node_weights
 from fpsolve.kernels.backward import backward_step, backward_workspace
 from fpsolve.kernels.implicit import FRACTIONS, LANES
 from fpsolve.problem.coefficient import Coefficient

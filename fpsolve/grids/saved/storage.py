@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from fpsolve.errors import InputError
-from fpsolve.grids.kept import kept
-from fpsolve.grids.loaded import FORMS, Loaded, LoadedEvolution
 from fpsolve.grids.moving import MovingEvolution
+from fpsolve.grids.saved.kept import kept
+from fpsolve.grids.saved.loaded import FORMS, Loaded, LoadedEvolution
 from fpsolve.paths.evolution import Evolution
 from fpsolve.paths.export import UNITS, package_version
 from fpsolve.problem.law_record import record_of

@@ -13,12 +13,12 @@ from fpsolve.grids.extrapolation import interpolate
 from fpsolve.grids.flows.atoms import AtomEvolution
 from fpsolve.grids.flows.characteristics import CharacteristicEvolution
 from fpsolve.grids.flows.transport_solution import TransportEvolution
-from fpsolve.grids.kept_flow import table_of_flow
-from fpsolve.grids.loaded import Arrays, budget_parts, table_parts
 from fpsolve.grids.moving import MovingEvolution, Walls
-from fpsolve.grids.on_grid import ACCURACY, OPENINGS, OnGrid
-from fpsolve.grids.panels import LEAST, Demand, Table, Tabulation
-from fpsolve.grids.pieces import fitted
+from fpsolve.grids.saved.kept_flow import table_of_flow
+from fpsolve.grids.saved.loaded import Arrays, budget_parts, table_parts
+from fpsolve.grids.saved.on_grid import ACCURACY, OPENINGS, OnGrid
+from fpsolve.grids.saved.panels import LEAST, Demand, Table, Tabulation
+from fpsolve.grids.saved.pieces import fitted
 from fpsolve.grids.slices import CAUSES, NAMES, Field, Slice
 from fpsolve.grids.solution import GridEvolution
 from fpsolve.paths.evolution import Evolution

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from fpsolve.errors import BlowUp, DensityError, InputError, check_choice, check_number, check_t_span, check_times
-from fpsolve.grids.log_density_march import Equation, Slab, Track
-from fpsolve.grids.log_density_nodes import Closure, Nodes
-from fpsolve.grids.log_density_plan import REACH_STDS, TAIL, Scout, plan
-from fpsolve.grids.log_density_solution import LOOSER, Levels, LogDensityEvolution
+from fpsolve.grids.log_density.march import Equation, Slab, Track
+from fpsolve.grids.log_density.nodes import Closure, Nodes
+from fpsolve.grids.log_density.plan import REACH_STDS, TAIL, Scout, plan
+from fpsolve.grids.log_density.solution import LOOSER, Levels, LogDensityEvolution
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.density import as_law
 from fpsolve.problem.grid import Grid

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fpsolve.grids.panels import BARYCENTRIC, NODES, TESTED
+from fpsolve.grids.saved.panels import BARYCENTRIC, NODES, TESTED
 
 SAFETY = 3.0  # a few places between the nodes stand for all
 _MOST_PANELS = 600

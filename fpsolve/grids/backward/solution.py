@@ -9,9 +9,9 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from fpsolve.errors import InputError, check_choice, check_points, check_time
-from fpsolve.grids.backward_domain import Domain, wider_nodes
-from fpsolve.grids.backward_march import BackwardMarch, Nodes
-from fpsolve.grids.backward_nodes import RING
+from fpsolve.grids.backward.domain import Domain, wider_nodes
+from fpsolve.grids.backward.march import BackwardMarch, Nodes
+from fpsolve.grids.backward.nodes import RING
 from fpsolve.grids.budgets import ErrorBudget
 from fpsolve.grids.extrapolation import interpolate
 from fpsolve.grids.slices import SOLVING

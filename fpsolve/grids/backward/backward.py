@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from fpsolve.errors import InputError, check_number, check_t_span, check_times
-from fpsolve.grids.backward_domain import Domain, choose_domain
-from fpsolve.grids.backward_march import BackwardMarch, BackwardSetting, Nodes
-from fpsolve.grids.backward_solution import CAUSES, SPACE_SAFETY, BackwardSolution, Solves, on_nodes
+from fpsolve.grids.backward.domain import Domain, choose_domain
+from fpsolve.grids.backward.march import BackwardMarch, BackwardSetting, Nodes
+from fpsolve.grids.backward.solution import CAUSES, SPACE_SAFETY, BackwardSolution, Solves, on_nodes
 from fpsolve.kernels.implicit import FRACTIONS
 from fpsolve.problem.coefficient import Coefficient
 from fpsolve.problem.grid import Grid

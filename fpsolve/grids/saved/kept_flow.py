@@ -18,7 +18,7 @@ from fpsolve.grids.flows.characteristics import CharacteristicEvolution
 from fpsolve.grids.flows.pullback import Fields
 from fpsolve.grids.flows.trajectories import Bundle, Flow, Loss, Stepper
 from fpsolve.grids.flows.velocity import Velocity
-from fpsolve.grids.pieces import Pieces, fitted
+from fpsolve.grids.saved.pieces import Pieces, fitted
 
 _ROWS = 4  # x, ell, bend, v; then the errors of the first three
 _FIT = 1e-10  # relative accuracy that polynomials should have; the misfit joins the errors

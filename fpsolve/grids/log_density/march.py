@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fpsolve.errors import BlowUp, CoefficientError
-from fpsolve.grids.log_density_nodes import Nodes
+from fpsolve.grids.log_density.nodes import Nodes
 from fpsolve.kernels.coefficients import OK
 from fpsolve.kernels.log_density import NOT_FINITE, STEP_VANISHED, TOO_MANY, march, single_step
 from fpsolve.problem.law import Law
@@ -111,12 +111,12 @@ class Track:
     @property
     def steps(self) -> int:
         """Steps that were taken."""
-        return sum(slab.times.size - 1 for slab in self.slabs)  # type: ignore[union-attr]
+        return sum(slab.times.size - 1 for slab in self.slabs)  # type: ignore[union-attr, misc]
 
     def at(self, t: float) -> tuple[Nodes, np.ndarray]:
         """Points and log q at time t."""
         slab = self.slabs[min(bisect.bisect_left(self._ends, t), len(self.slabs) - 1)]
-        k = int(np.searchsorted(slab.times, t, side="right")) - 1  # type: ignore[arg-type]
+        k = int(np.searchsorted(slab.times, t, side="right")) - 1  # type: ignore[call-overload]
         logs, start = slab.logs[k], float(slab.times[k])  # type: ignore[index]
         if start != t:
             logs = self.equation.single(slab.nodes, logs, start, t - start)

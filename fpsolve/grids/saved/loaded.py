@@ -14,10 +14,10 @@ from fpsolve.grids.budgets import Budgets, ErrorBudget
 from fpsolve.grids.extrapolation import POINTS, interpolate
 from fpsolve.grids.flows.pullback import Fields, Trace
 from fpsolve.grids.flows.trajectories import Loss
-from fpsolve.grids.kept_flow import FlowTable, KeptCharacteristics, KeptFlow
 from fpsolve.grids.moving import Frame, MovingEvolution, SeenFromOutside, Walls
-from fpsolve.grids.panels import LEAST, NODES, Table
-from fpsolve.grids.pieces import Pieces
+from fpsolve.grids.saved.kept_flow import FlowTable, KeptCharacteristics, KeptFlow
+from fpsolve.grids.saved.panels import LEAST, NODES, Table
+from fpsolve.grids.saved.pieces import Pieces
 from fpsolve.grids.slices import CAUSES, NAMES, Slice
 from fpsolve.grids.solution import GridEvolution, GridLaw
 from fpsolve.paths.evolution import Evolution

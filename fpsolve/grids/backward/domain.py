@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 
 from fpsolve.errors import InputError
-from fpsolve.grids.backward_march import BackwardSetting, Nodes
-from fpsolve.grids.backward_nodes import ABSORBING, DEGENERATE, OPEN, RING, SLOPE
+from fpsolve.grids.backward.march import BackwardSetting, Nodes
+from fpsolve.grids.backward.nodes import ABSORBING, DEGENERATE, OPEN, RING, SLOPE
 from fpsolve.problem.grid import Grid
 from fpsolve.problem.process import Process
 from fpsolve.problem.roughness import rough_places, rough_places_of
@@ -71,7 +71,10 @@ def choose_domain(setting: BackwardSetting, given: Grid | None, cells: int) -> D
         furthest = _furthest(p, setting.t_span, reach)
         region = _within(_seen(p, _with_origins(p, references, setting.t_span), setting.t_span), furthest)
         ends = _snapped(_within(_tube(p, np.array(region), setting.t_span, _REACH), furthest), furthest)
-        region = tuple(e if e == s and math.isfinite(s) else r for r, e, s in zip(region, ends, p.support, strict=True))
+        left, right = (
+            e if e == s and math.isfinite(s) else r for r, e, s in zip(region, ends, p.support, strict=True)
+        )
+        region = (left, right)
         breaks, jumps = _breaks(setting, ends)
         grid = _graded(ends, cells, references, reach, _crowds(setting, ends, breaks, furthest))
     kinds = tuple(_kind(setting, side, ends, furthest) for side in (0, 1))
@@ -149,7 +152,7 @@ def _tube(p: Process, starts: np.ndarray, t_span: tuple[float, float], deviation
         speed = p.drift(x, middle) - 0.25 * p.diffusion_squared_dx(x, middle) + on * push * p.diffusion(x, middle)
         growth = np.clip(h * p.drift_dx(x, middle), -1e3, 50.0)  # stiff drifts, too, in few steps
         growth = np.where(np.abs(growth) < 1e-8, 1e-8, growth)
-        x = np.clip(x + h * speed * np.expm1(growth) / growth, *inner)
+        x = np.clip(x + h * speed * np.expm1(growth) / growth, inner[0], inner[1])
         low, high = min(low, float(x.min())), max(high, float(x.max()))
         if not high - low < _FAR * reach:
             raise InputError(

@@ -13,9 +13,9 @@ from scipy.ndimage import maximum_filter1d
 from fpsolve.errors import check_choice, check_points
 from fpsolve.grids.budgets import ErrorBudget
 from fpsolve.grids.faced_law import FacedLaw
-from fpsolve.grids.log_density_march import Track
-from fpsolve.grids.log_density_nodes import Nodes
-from fpsolve.grids.log_density_plan import middle_and_half
+from fpsolve.grids.log_density.march import Track
+from fpsolve.grids.log_density.nodes import Nodes
+from fpsolve.grids.log_density.plan import middle_and_half
 from fpsolve.grids.slices import CAUSES, EXACT, SOLVING
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.grid import Grid
