@@ -186,6 +186,17 @@ def test_slowest_rate_is_twice_the_inverse_of_the_mean_time_to_the_top(sigma: fl
     assert fps.spectrum(killed, 1).eigenvalues[0] == pytest.approx(rate, rel=1e-10)
 
 
+def test_a_rate_of_1e_minus_22_costs_the_others_digits_and_they_say_so() -> None:
+    s = fps.spectrum(fps.processes.double_well(sigma=0.1), 4)
+    assert 1e-23 < s.eigenvalues[1] < 1e-22
+    assert s.error[1] < 1e-10 * s.eigenvalues[1]
+    killed = fps.SDE(lambda x: x - x**3, 0.1, support=(0.0, np.inf), boundary=("reflecting", "natural"))
+    one_well = fps.spectrum(killed, 3).eigenvalues[1]  # even modes alone, without a small rate beside them
+    assert np.abs(s.eigenvalues[2:] - one_well).min() <= 3.0 * s.error[3]
+    with pytest.raises(fps.InputError, match="above its rounding"):
+        fps.spectrum(fps.processes.double_well(sigma=0.07), 4)
+
+
 def test_eigenfunctions_of_ou_are_hermite_polynomials() -> None:
     s = fps.spectrum(fps.processes.ou(), 6)
     x = np.linspace(-4.0, 4.0, 9)

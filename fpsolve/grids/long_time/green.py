@@ -12,12 +12,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh, qr, svd
+from scipy.linalg import eigh, svd
 
 from fpsolve.grids.long_time.scale_speed import ScaleSpeed, gauss
 
 Array = np.ndarray
-_NARROWEST, _WIDEST = 4, 24  # vectors that are iterated at once
+_NARROWEST, _WIDEST = 4, 8  # vectors that are iterated at once
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,17 @@ def _largest_singular(matrix: Factor, count: int) -> tuple[Array, Array, Array, 
     """
     width = min(max(count, _NARROWEST), _WIDEST)
     block = matrix.transposed(np.random.default_rng(0).standard_normal((matrix.size, width)))
-    basis, images = np.empty((matrix.size, 0)), np.empty((matrix.size, 0))
+    basis = frame = images = np.empty((matrix.size, 0))
     look, before = 2 * count + 8, math.inf
     while True:
         block = _orthonormal(block, basis)
         image = matrix @ block
         basis, images = np.hstack([basis, block]), np.hstack([images, image])
+        image = _orthonormal(image, frame)
+        frame = np.hstack([frame, image])
         if basis.shape[1] >= look:
             look = basis.shape[1] + max(12, basis.shape[1] // 5)
-            frame, small = qr(images, mode="economic", check_finite=False)
-            u, sizes, v = svd(small, check_finite=False)
+            u, sizes, v = svd(frame.T @ images, check_finite=False)
             u, sizes, v = frame @ u[:, :count], sizes[:count], v[:count] @ basis.T
             left_over = float(np.linalg.norm(matrix.transposed(u) - v.T * sizes, axis=0).max() / sizes[0])
             # once it has come down to rounding, more of them add nothing but lose their right angles
@@ -97,18 +98,16 @@ def _largest_singular(matrix: Factor, count: int) -> tuple[Array, Array, Array, 
             if settled or basis.shape[1] > matrix.panels * matrix.nodes // 2:
                 return u, sizes, v, left_over
             before = left_over
-        # from images to a space of functions: the next block
-        block = matrix.transposed(_orthonormal(image, images[:, :0]))
+        block = matrix.transposed(image)
 
 
 def _orthonormal(block: Array, basis: Array) -> Array:
-    """An orthonormal basis of what a block adds to a basis, by few calls of linear algebra (they wait for threads)."""
+    """An orthonormal basis of what a block adds to a basis; library routines for that wait for many threads."""
     for _ in range(3):
         block = block - basis @ (basis.T @ block)
         block = block / np.linalg.norm(block, axis=0)
         squares, turns = eigh(block.T @ block)
-        kept = squares > 1e-14 * squares[-1]
-        block = block @ (turns[:, kept] / np.sqrt(squares[kept]))
+        block = block @ (turns / np.sqrt(np.maximum(squares, 1e-16 * squares[-1])))
     return block
 
 

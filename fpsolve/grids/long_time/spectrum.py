@@ -17,6 +17,7 @@ _FINER = 6  # more nodes in each panel, for the estimate of the error
 _FIRST_DEPTH, _DEEPER = 66.0, 1.6
 _NEGLIGIBLE = 1e-14  # share of a mode in the outermost panel
 _MOST_UNKNOWNS = 20_000
+_LOST = 1e-4  # relative rounding of the last eigenvalue from which on it is refused
 _GOOD = 1e-10  # relative error at which panels are no longer halved
 
 
@@ -121,6 +122,7 @@ def _between_ends(coefficients: Autonomous, look: ScaleSpeed, kinds: tuple[str, 
         edges = coefficients.resolve(both[0].v, both[1].v)
         _refuse_if_large(edges, wanted, both)
         rough = modes(coefficients.sample(edges), kinds, wanted)
+        _refuse_if_lost(rough)
         loose = [not cut.power_law and rough.slack[:, side].max() > _NEGLIGIBLE for side, cut in enumerate(both)]
         beyond = rough.rates[-1] >= 0.98 * min(cut.edge for cut in both)
         if not any(loose) and not beyond:
@@ -146,6 +148,15 @@ def _refuse_if_large(edges: Array, wanted: int, both: tuple[Cut, Cut]) -> None:
             f"a spectrum must be resolved by {_MOST_UNKNOWNS} unknowns, four to an eigenvalue",
             f"{unknowns} unknowns for {wanted} eigenvalues, the potential at the cuts being {limit:.4g}",
             "ask for fewer eigenvalues: near a continuous spectrum eigenfunctions reach out without bound",
+        )
+
+
+def _refuse_if_lost(rough: Modes) -> None:
+    if rough.rounding[-1] > _LOST:
+        raise InputError(
+            "eigenvalues beside a very small one must stay above its rounding, √(λ/λ_1) times 1e-15",
+            f"λ_1 = {rough.rates[0]:.3g} where the last one is to be known",
+            "ask for fewer, or declare an absorbing or reflecting end on the barrier and ask for each well",
         )
 
 

@@ -137,6 +137,10 @@ class LoadedEvolution(Loaded, GridEvolution):
         if self.table.counted:  # else the velocity has no poles
             super()._take_quotients(found, x, values, error)
 
+    def _replace_poles(self, score: np.ndarray, x: np.ndarray, *results: np.ndarray) -> None:
+        if self.table.counted:  # without noise q does not vanish where it is absorbed
+            super()._replace_poles(score, x, *results)
+
     def expect(self, fn: Callable[[np.ndarray], np.ndarray], t: float) -> float:
         """E φ(X_t); what was absorbed stays at its end, if the path counts it."""
         if self.table.counted:
