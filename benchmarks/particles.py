@@ -19,8 +19,8 @@ half a division and half a root, which run beside the rest. The step: 2 fused mu
 an upper bound of 32 bytes read and written in the first-level cache. With 8 lanes and 2 such operations a cycle
 (AVX-512 on Zen 4) 60 operations are 3.8 cycles, at 3.65 GHz 1.0 ns; the bare generator alone would be 0.96 ns.
 Measured there, one thread: the generator 1.23 ns (kernels/normals.py says what bounds it), an OU step of `simulate`
-3.8 ns: the drift, the scheme, the masks of ended paths and the look for the ends are loops of their own over arrays in
-the cache, and each costs 0.1 to 0.5 ns.
+2.5 to 3 ns: the drift, and the step with the masks of ended paths and the look for the ends, are loops over arrays in
+the cache, and a block of paths is set up in every step.
 """
 
 import argparse

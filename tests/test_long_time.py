@@ -194,7 +194,7 @@ def test_a_rate_of_1e_minus_22_costs_the_others_digits_and_they_say_so() -> None
     one_well = fps.spectrum(killed, 3).eigenvalues[1]  # even modes alone, without a small rate beside them
     assert np.abs(s.eigenvalues[2:] - one_well).min() <= 3.0 * s.error[3]
     with pytest.raises(fps.InputError, match="above its rounding"):
-        fps.spectrum(fps.processes.double_well(sigma=0.07), 4)
+        fps.spectrum(fps.processes.double_well(sigma=0.08), 4)
 
 
 def test_eigenfunctions_of_ou_are_hermite_polynomials() -> None:

@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh, svd
 
 from fpsolve.grids.long_time.scale_speed import ScaleSpeed, gauss
 
@@ -90,7 +89,7 @@ def _largest_singular(matrix: Factor, count: int) -> tuple[Array, Array, Array, 
         frame = np.hstack([frame, image])
         if basis.shape[1] >= look:
             look = basis.shape[1] + max(12, basis.shape[1] // 5)
-            u, sizes, v = svd(frame.T @ images, check_finite=False)
+            u, sizes, v = np.linalg.svd(frame.T @ images)
             u, sizes, v = frame @ u[:, :count], sizes[:count], v[:count] @ basis.T
             left_over = float(np.linalg.norm(matrix.transposed(u) - v.T * sizes, axis=0).max() / sizes[0])
             # once it has come down to rounding, more of them add nothing but lose their right angles
@@ -106,7 +105,7 @@ def _orthonormal(block: Array, basis: Array) -> Array:
     for _ in range(3):
         block = block - basis @ (basis.T @ block)
         block = block / np.linalg.norm(block, axis=0)
-        squares, turns = eigh(block.T @ block)
+        squares, turns = np.linalg.eigh(block.T @ block)
         block = block @ (turns / np.sqrt(np.maximum(squares, 1e-16 * squares[-1])))
     return block
 

@@ -17,7 +17,7 @@ _FINER = 6  # more nodes in each panel, for the estimate of the error
 _FIRST_DEPTH, _DEEPER = 66.0, 1.6
 _NEGLIGIBLE = 1e-14  # share of a mode in the outermost panel
 _MOST_UNKNOWNS = 20_000
-_LOST = 1e-4  # relative rounding of the last eigenvalue from which on it is refused
+_LOST = 2e-3  # relative rounding of the last eigenvalue from which on it is refused
 _GOOD = 1e-10  # relative error at which panels are no longer halved
 
 
