@@ -29,7 +29,7 @@ _RESOLVED = 1e-13
 _MOST_PANELS = 4000
 _SETTLED = 1e-3  # slopes of logarithms below this do not decide whether an integral converges
 _RECENTRINGS, _NEAR = 30, 30.0  # the peak shall stand within so many scales, and be as wide as one to this factor
-_STEEP, _DEEP = 1e4, 1e5  # change of Ψ along a panel, and Ψ itself, beyond both of which it is left out
+_STEEP, _DEEP = 1e4, 1e5  # fall of Ψ along a panel, and up to there, beyond both of which it is left out
 _TIMES = (0.0, 0.1, 0.37, 1.0, 2.718, 11.3)
 
 
@@ -140,6 +140,14 @@ def _where_known(coefficient: Coefficient, x: Array, t: float) -> Array:
         return values
 
 
+def _useful(rises: Array) -> int:
+    """Number of panels from the base outwards before Ψ has fallen far and falls on in steps too large for a panel."""
+    with np.errstate(invalid="ignore"):
+        fallen = np.maximum.accumulate(rises)[:-1] - rises[:-1]
+        lost = ~(np.diff(rises) > -_STEEP) & (fallen > _DEEP)
+    return int(np.argmax(lost)) if lost.any() else lost.size
+
+
 class Autonomous:
     """The coefficients of an Itô process that does not depend on time, as functions of x alone."""
 
@@ -244,12 +252,9 @@ class Autonomous:
         last = int(bad[bad > base].min(initial=good.size))
         found = self.sample(edges[first : last + 1], base=base - first)
         # far below everything else the panels resolve nothing, and what they say is not needed
-        rises = found.rise_at_edges
-        with np.errstate(invalid="ignore"):
-            lost = ~((np.abs(np.diff(rises)) < _STEEP) | (np.minimum(np.abs(rises[:-1]), np.abs(rises[1:])) < _DEEP))
-        lost_left, lost_right = np.flatnonzero(lost[: base - first]), np.flatnonzero(lost[base - first :])
-        low = int(lost_left.max(initial=-1)) + 1
-        return found.within(low, base - first + int(lost_right.min(initial=last - base)))
+        right = _useful(found.rise_at_edges[base - first :])
+        left = _useful(found.rise_at_edges[base - first :: -1]) if base > first else 0
+        return found.within(base - first - left, base - first + right)
 
     def resolve(self, low: float, high: float, marks: tuple[float, ...] = ()) -> Array:
         """Edges in v between which 16 nodes resolve Ψ' and g², and nothing changes by more than e⁴."""
