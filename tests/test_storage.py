@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import fpsolve as fps
 from fpsolve.errors import InputError
-from fpsolve.grids.saved import on_grid, storage
 from fpsolve.grids.moving import Frame, Walls
+from fpsolve.grids.saved import on_grid, storage
 from fpsolve.grids.saved.panels import Demand, Tabulation, between
 from fpsolve.grids.saved.storage import LoadedEvolution
 from fpsolve.paths.evolution import Evolution

@@ -71,9 +71,7 @@ def choose_domain(setting: BackwardSetting, given: Grid | None, cells: int) -> D
         furthest = _furthest(p, setting.t_span, reach)
         region = _within(_seen(p, _with_origins(p, references, setting.t_span), setting.t_span), furthest)
         ends = _snapped(_within(_tube(p, np.array(region), setting.t_span, _REACH), furthest), furthest)
-        left, right = (
-            e if e == s and math.isfinite(s) else r for r, e, s in zip(region, ends, p.support, strict=True)
-        )
+        left, right = (e if e == s and math.isfinite(s) else r for r, e, s in zip(region, ends, p.support, strict=True))
         region = (left, right)
         breaks, jumps = _breaks(setting, ends)
         grid = _graded(ends, cells, references, reach, _crowds(setting, ends, breaks, furthest))
