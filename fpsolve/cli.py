@@ -24,6 +24,7 @@ import fpsolve
 from fpsolve import catalogue
 from fpsolve.catalogue.identity import Identity
 from fpsolve.errors import ClaimError, FpsolveError, InputError, check_choice, check_count, check_number
+from fpsolve.particles.workers import interrupted as run_was_interrupted
 from fpsolve.report.bench import PROBLEMS, bench_record, draw, run_problem, schemes_in_file
 from fpsolve.report.explanation import LIST_COLUMNS, explain_identity, explanations, list_rows
 from fpsolve.report.record import as_json, check_destination, plain, record, write_whole
@@ -294,8 +295,11 @@ def run_here(jobs: Sequence[Job], settings: Options, progress: LiveProgress) -> 
     """Examine one claim after the other in this process."""
     for job in jobs:
         progress.show(job.claim.name)
+        run_was_interrupted.clear()
         with contextlib.redirect_stdout(sys.stderr):
             result = examine(job.claim, **settings)
+        if run_was_interrupted.is_set():  # its verdict rests on fewer paths than it asked for
+            raise KeyboardInterrupt
         yield job, result
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
@@ -125,3 +126,25 @@ def test_ctrl_c_returns_what_is_finished() -> None:
         child.send_signal(signal.SIGINT)
         assert child.stdout.readline() == "True True True True True\n"
         assert child.wait(timeout=5.0) == 0
+
+
+def test_a_claim_on_an_interrupted_run_has_no_verdict(tmp_path: Path) -> None:
+    file = tmp_path / "long.py"
+    file.write_text(
+        dedent("""
+        import fpsolve as fps
+
+        @fps.claim
+        def long():
+            ens = fps.simulate(fps.SDE(lambda x: -x, 1.0), fps.PointMass(0.0), (0, 1), n_paths=2 * 10**7, n_steps=1000)
+            return fps.check_equal(ens.expect(lambda x: x), fps.exact(0.0), tol=1.0, scale=1.0)
+        """)
+    )
+    run(None)  # what is to be compiled
+    command = [sys.executable, "-c", "from fpsolve.cli import main; raise SystemExit(main())", "verify", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+        threading.Event().wait(6.0)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=8.0) == 130
+        assert child.stdout is not None
+        assert "confirmed" not in child.stdout.read().replace("0 confirmed", "")

@@ -296,6 +296,7 @@ def test_ctrl_c_stops_a_compiled_run() -> None:
         from fpsolve.problem.density import PointMass
         from fpsolve.problem.process import SDE
         for process in (SDE(lambda x: -x, 1.0), SDE(0.0, 1.0)):
+            simulate(process, PointMass(0.0), (0, 1), n_paths=10**4, n_steps=1001)  # what is to be compiled or loaded
             print("running", flush=True)
             try:
                 simulate(process, PointMass(0.0), (0, 1), n_paths=10**6, n_steps=10**6)

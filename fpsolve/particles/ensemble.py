@@ -80,7 +80,9 @@ class Ensemble:
         return self._kept.x[1]
 
     def check_complete(self) -> None:
-        """Raise BlowUp if paths were lost."""
+        """Raise KeyboardInterrupt if the run was interrupted, BlowUp if paths were lost."""
+        if self.stats["interrupted"]:
+            raise KeyboardInterrupt(self.message)
         if self._lost.count:
             raise self._blow_up()
 

@@ -137,6 +137,7 @@ def _run(levels: list[_Level], k: int, n: int, problem: tuple, options: dict[str
         process, start, t_span, n_paths=n, n_steps=level.steps // 2 if coupled else level.steps,
         bias="halving" if coupled else None, rng=stream.child("level", k, "look", level.looks), **options,
     )  # fmt: skip
+    ens.check_complete()
     found = ens.moments(fn)  # of a coupled run the second row is coarse minus fine
     sign, row = (-1.0, 1) if coupled else (1.0, 0)
     difference = Moments(found.count, sign * found.mean[row], found.squares[row])

@@ -194,6 +194,7 @@ def _collected(
             ):  # nothing is finished, or a coefficient raised it
                 raise
             interrupted = True
+            workers.interrupted.set()
     if total is None:
         raise InputError("there must be at least one path", run.n_paths, "raise n_paths")
     return total, Kept(*(array[..., : total.n_paths] for array in kept)), interrupted

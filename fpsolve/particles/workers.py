@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
@@ -14,6 +15,10 @@ Result = TypeVar("Result")
 _LOOK_EVERY = 0.1  # seconds; the main thread must wake up to see Ctrl-C
 _GRACE = 1.0  # seconds that running tasks get to see the stop flag
 _AHEAD = 32  # tasks waiting at a foreign executor, whose number of workers is not known
+
+
+# set when Ctrl-C ended a run early that returned what was finished: who drives several runs looks and stops as well
+interrupted = threading.Event()
 
 
 class Stopped(Exception):

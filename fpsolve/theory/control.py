@@ -339,6 +339,7 @@ class ControlProblem:
             functionals={"spent": (self._spent(control), 0.0)},
             rng=rng,
         )
+        ensemble.check_complete()
         return ensemble.expect(lambda x, spent: self.terminal(x, self.t_span[1]) + spent)
 
     def _spent(self, control: Coefficient) -> Callable[[np.ndarray, float], np.ndarray]:

@@ -72,6 +72,8 @@ class CommonNoise:
             process, law, self.span, n_paths=self.n_paths, n_steps=n_steps, scheme=scheme,
             rng=self._stream.child("start"), brownian=self._path,
         )  # fmt: skip
+        if ens.stats["interrupted"]:  # a part of the paths would be compared with all of them
+            raise KeyboardInterrupt(ens.message)
         self.work += weighted_work(ens)
         return np.asarray(ens.x[0])
 
