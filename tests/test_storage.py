@@ -215,7 +215,7 @@ def _check_covered_at(q: Any, kept: Any, t: float, tiny: float) -> None:
         (fps.ODE(lambda x: x - x**3), fps.GaussianMixture([0.5, 0.5], [-1, 1.2], [0.5, 0.3]), 0.5),
         (fps.ODE(lambda x: -x), fps.LaplaceMixture([1.0], [0.3], [0.7]), 1.0),
         (fps.ODE(lambda x, t: -np.cos(5 * t) - 0 * x, **WALL), GAMMA, 1.0),
-        (fps.ODE(lambda x: -1 - 0.1 * x, **WALL), GAMMA, 0.5),
+        pytest.param(fps.ODE(lambda x: -1 - 0.1 * x, **WALL), GAMMA, 0.5, marks=pytest.mark.deep),
         (fps.ODE(lambda x: 2.0 + 0 * x, support=(-1, 1), boundary="absorbing"), fps.Normal(0, 0.15), 0.6),
         (fps.ODE(lambda x: 1 + 0.5 * np.sin(x), support=(0, 2 * np.pi), boundary="periodic"), fps.Normal(3, 0.3), 1.0),
     ],
