@@ -452,6 +452,7 @@ def test_interrupt_shows_what_finished_and_stops_quickly(tmp_path: Path, workers
     while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < deadline:
         time.sleep(0.02)
     pid = int(pid_file.read_text())
+    time.sleep(4.0)  # with two workers the first claim is decided beside the slow one
     start = time.monotonic()
     (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=20)
