@@ -15,8 +15,6 @@ from fpsolve.problem.process import Process
 
 # one kernel call lasts about 20 ms: afterwards Python sees Ctrl-C
 _CELL_STEPS_PER_CALL = 2_000_000
-# a call back into Python costs as much as so many values
-_VALUES_PER_CALL = 6000
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class Stepper:
     def prepare(self, cells: int, steps: int) -> None:
         """Choose how the coefficients are called, for work to come: machine code is worth its making only for much."""
         self.blocks = [
-            coefficient.block(steps * (cells + _VALUES_PER_CALL) if moves else cells, self.t_span)
+            coefficient.block(steps * cells, self.t_span, steps) if moves else coefficient.block(cells, self.t_span)
             for coefficient, moves in zip(self._coefficients, self.moves, strict=True)
         ]
 

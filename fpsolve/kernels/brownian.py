@@ -55,7 +55,7 @@ class Draws(NamedTuple):
 
 
 @inner_kernel
-def _normals(first_path, pair, draw, noise, draws, z0, z1):  # type: ignore[no-untyped-def]
+def draw_normals(first_path, pair, draw, noise, draws, z0, z1):  # type: ignore[no-untyped-def]
     """Fill z0 and z1 (n,) for the paths from `first_path` on.
 
     Call it with np.int64(0), not 0: numba compiles once more for every literal.
@@ -90,7 +90,7 @@ def uniforms(path, step, tag, draw, key):  # type: ignore[no-untyped-def]
 def _split(noise, first_path, level, index, tree, draws):  # type: ignore[no-untyped-def]
     """Split the leaf, which is node `index` of `level`: it becomes the left half, the right one is kept."""
     z0, z1, w, a = draws.z[0], draws.z[1], tree.leaf_w, tree.leaf_a
-    _normals(first_path, (1 << level) + index, np.int64(0), noise, draws, z0, z1)
+    draw_normals(first_path, (1 << level) + index, np.int64(0), noise, draws, z0, z1)
     q = noise.span / 2.0 ** (level + 1)
     for_difference, for_areas = math.sqrt(0.5 * q), math.sqrt(q / 6.0)
     for j in range(w.size):
@@ -110,7 +110,7 @@ def _take_right(tree, level):  # type: ignore[no-untyped-def]
 def _seek(noise, first_path, k, tree, draws):  # type: ignore[no-untyped-def]
     """Go from the root to leaf k."""
     z0, z1 = draws.z[0], draws.z[1]
-    _normals(first_path, np.int64(0), np.int64(0), noise, draws, z0, z1)
+    draw_normals(first_path, np.int64(0), np.int64(0), noise, draws, z0, z1)
     of_w, of_a = math.sqrt(noise.span), math.sqrt(noise.span / 12.0)
     for j in range(z0.size):
         tree.leaf_w[j], tree.leaf_a[j] = of_w * z0[j], of_a * z1[j]
@@ -147,11 +147,8 @@ def new_draws(n):  # type: ignore[no-untyped-def]
 
 
 @inner_kernel
-def draw_step(noise, first_path, k, seek, unscaled, h, tree, draws, dw, dz):  # type: ignore[no-untyped-def]
-    """Fill dw and, if wanted, dz = ∫ (W_s - W_start) ds over step k of length h; `seek` if step k - 1 was not drawn.
-
-    With `unscaled` independent increments are left as standard normals, in row k % 2 of draws.z.
-    """
+def draw_step(noise, first_path, k, seek, h, tree, draws, dw, dz):  # type: ignore[no-untyped-def]
+    """Fill dw and, if wanted, dz = ∫ (W_s - W_start) ds over step k of length h; `seek` if step k - 1 was not drawn."""
     if not noise.active:
         return
     if noise.levels >= 0:
@@ -168,9 +165,7 @@ def draw_step(noise, first_path, k, seek, unscaled, h, tree, draws, dw, dz):  # 
     root, z = math.sqrt(h), draws.z
     if seek or k % 2 == 0:
         for draw in range(2 if noise.integral else 1):
-            _normals(first_path, k // 2, draw, noise, draws, z[2 * draw], z[2 * draw + 1])
-    if unscaled:
-        return
+            draw_normals(first_path, k // 2, draw, noise, draws, z[2 * draw], z[2 * draw + 1])
     mine = z[k % 2]
     for j in range(dw.size):
         dw[j] = root * mine[j]
@@ -185,4 +180,4 @@ def fill_increments(noise, first_path, h, dw, dz):  # type: ignore[no-untyped-de
     """Fill dw and dz (steps, n) for all steps of length h from step 0 on."""
     tree, draws = new_tree(noise, dw.shape[1]), new_draws(dw.shape[1])
     for k in range(dw.shape[0]):
-        draw_step(noise, first_path, k, k == 0, k < 0, h, tree, draws, dw[k], dz[k])
+        draw_step(noise, first_path, k, k == 0, h, tree, draws, dw[k], dz[k])

@@ -40,7 +40,7 @@ CAUSES = {
     LEFT_REGION: "it left the region in which the density behind a coefficient is known",
     STAGE_FAILED: "a stage of its step was not a number (outside the support?), or an implicit step was not solved",
 }
-BLOCK = 1024  # paths that the kernel handles at a time: their arrays fit the second-level cache
+BLOCK = 512  # paths that the kernel handles at a time: their arrays fit the first-level cache
 ALL = slice(None)
 MAX_TASK = 8192  # paths per task; a callback into Python gets all of them at once
 
@@ -116,6 +116,8 @@ class Run:
 
     n_paths: int
     path_steps: float
+    values: float  # of each coefficient
+    calls: float  # that would fetch them from Python
     segments: Sequence[Segment]
     save_at: np.ndarray
     keep: str

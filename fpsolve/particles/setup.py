@@ -16,7 +16,7 @@ from fpsolve.kernels.stepping import HUGE, INTEGRAL, MAXIMUM, MINIMUM
 from fpsolve.kernels.walls import ABSORBING, NATURAL, PERIODIC, REFLECTING, Limits
 from fpsolve.particles.brownian import BrownianPath
 from fpsolve.particles.plan import check_all_equal, segments
-from fpsolve.particles.run import Run
+from fpsolve.particles.run import MAX_TASK, Run
 from fpsolve.particles.schemes import Scheme, method_of
 from fpsolve.particles.tableaux import linear_rate
 from fpsolve.problem.coefficient import Binding, Coefficient
@@ -39,7 +39,9 @@ def prepared(
     _check_functionals(functionals)
     plan = segments(span, times, n_steps)
     taken = sum(segment.steps for segment in plan)
-    path_steps = float(n_paths) * taken * (3 if coupled else 1)
+    taken *= 3 if coupled else 1
+    stages = max(1, *scheme.cost)
+    values, calls = float(n_paths) * taken * stages, float(-(-n_paths // MAX_TASK)) * taken * stages
     coefficients = _coefficients(process, scheme, functionals or {})
     if brownian is not None:
         _check_brownian(brownian, span, n_paths)
@@ -52,7 +54,9 @@ def prepared(
     method, keeper = _method(process, scheme)
     return Run(
         n_paths=n_paths,
-        path_steps=path_steps,
+        path_steps=float(n_paths) * taken,
+        values=values,
+        calls=calls,
         segments=plan,
         save_at=times,
         keep=keep,
@@ -60,7 +64,7 @@ def prepared(
         method=method,
         step=keeper,
         coefficients=coefficients,
-        blocks=[coefficient.path_block(path_steps * max(1, *scheme.cost), span) for coefficient in coefficients],
+        blocks=[coefficient.path_block(values, span, calls) for coefficient in coefficients],
         kinds=np.array([_kind_of(value) for value in (functionals or {}).values()], np.uint8),
         limits=_limits(process, 100.0 * extent, bridge),
         observables=_bound_observables(observables, n_paths),

@@ -21,7 +21,7 @@ from fpsolve.particles.remote import packed, remote_task
 from fpsolve.particles.run import Kept, Piece, Report, Run
 from fpsolve.particles.schemes import Scheme, as_scheme
 from fpsolve.particles.setup import KEPT, NOTHING, prepared
-from fpsolve.problem.coefficient import COMPILE_FROM, Coefficient
+from fpsolve.problem.coefficient import Coefficient
 from fpsolve.problem.density import as_law
 from fpsolve.problem.estimate import Estimate
 from fpsolve.problem.process import Process
@@ -200,11 +200,12 @@ def _collected(
     return total, Kept(*(array[..., : total.n_paths] for array in kept)), interrupted
 
 
-def _how(coefficient: Coefficient, how: str, work: float) -> str:
+def _how(coefficient: Coefficient, how: str, run: Run) -> str:
     """Which way a coefficient ran, and why."""
     if how != "python":
         return how
-    few = f"{work:.3g} values do not pay for compiling" if work < COMPILE_FROM else "machine code and Python differ"
+    pays = coefficient.pays(run.values, run.calls)
+    few = "machine code and Python differ" if pays else f"{run.values:.3g} values do not pay for compiling"
     return f"python: {coefficient.refusal() or few}"
 
 
@@ -226,7 +227,7 @@ def _ensemble(
         "step_sizes": (min(sizes), max(sizes)),
         "path_steps": int(run.path_steps * report.n_paths / run.n_paths),
         "coefficients": {
-            c.what: _how(c, block.how, run.path_steps)
+            c.what: _how(c, block.how, run)
             for c, block in zip(run.coefficients, run.blocks, strict=True)
             if c.what != NOTHING
         },

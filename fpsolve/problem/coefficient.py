@@ -20,6 +20,7 @@ from fpsolve.problem.tabulation import NotTabulated, Tabulation, tabulate
 
 # a new function costs about 60 ms to compile and a callback about 5 ns per value (100 ns if elementwise)
 COMPILE_FROM = 10_000_000
+VALUES_PER_CALL = 1000  # a callback costs as much as so many values, even for none
 COMPILE_ELEMENTWISE_FROM = 500_000
 TABULATE_FROM = 2_000_000  # a table of a function on an Evolution takes about a second, a value without it 500 ns
 TABLE_RTOL = 1e-8
@@ -257,12 +258,16 @@ class Coefficient:
                 "do not use means, sums, sorting or neighbours of x inside it",
             )
 
-    def block(self, evaluations: float, t_span: tuple[float, float]) -> Block:
+    def pays(self, evaluations: float, calls: float) -> bool:
+        """Whether so many values are worth compiling for, or so many calls that would fetch them from Python."""
+        threshold = COMPILE_ELEMENTWISE_FROM if self._elementwise else COMPILE_FROM
+        return evaluations + VALUES_PER_CALL * calls >= threshold
+
+    def block(self, evaluations: float, t_span: tuple[float, float], calls: float = 0.0) -> Block:
         """Return it for kernels: compiled where that pays and is safe, else as a callback into Python."""
         if self.binding is None:
             return constant_block(self.constant or 0.0)
-        threshold = COMPILE_ELEMENTWISE_FROM if self._elementwise else COMPILE_FROM
-        if evaluations >= threshold:
+        if self.pays(evaluations, calls):
             block = self._compiled_block(t_span)
             if block is not None:
                 return block
@@ -273,7 +278,7 @@ class Coefficient:
         """The Evolutions whose scores it holds."""
         return () if self.binding is None else built_on(self.source)
 
-    def path_block(self, evaluations: float, t_span: tuple[float, float]) -> Block:
+    def path_block(self, evaluations: float, t_span: tuple[float, float], calls: float = 0.0) -> Block:
         """Return it for kernels that move paths: like `block`, but from a table if it is one, or uses an Evolution.
 
         Beyond the table values come from the function itself; beyond where the Evolution is known they are NaN.
@@ -283,7 +288,7 @@ class Coefficient:
             how = f"table ({tabulation.description}, interpolation error {tabulation.error:.1e})"
             return TableBlock(tabulation.panels, how, python_block(self.source.direct))
         if not parts:
-            return self.block(evaluations, t_span)
+            return self.block(evaluations, t_span, calls)
         beyond = python_block(self._where_known)
         table = self._tabulated(t_span) if evaluations >= TABULATE_FROM else ""
         if not isinstance(table, Tabulation):
