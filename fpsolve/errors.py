@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,16 @@ def describe(value: object, limit: int = 120) -> str:
         return format(float(value), ".6g")
     text = " ".join(repr(value).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def check_executor(executor: object) -> Executor | None:
+    """Return `executor` if it is one of concurrent.futures, or None."""
+    if executor is None or isinstance(executor, Executor):
+        return executor
+    raise InputError(
+        "executor must be a concurrent.futures.Executor", executor,
+        "pass for instance a ProcessPoolExecutor, or client.get_executor() of a Dask client",
+    )  # fmt: skip
 
 
 def check_choice(what: str, value: object, choices: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ import fpsolve as fps
 from fpsolve.errors import CoefficientError, InputError
 
 SHARE = 0.3
+OU, LAW = fps.processes.ou(1.0, 2**0.5), fps.Normal(0, 1)
 PROCESS = fps.SDE(lambda x, t, k: -k * x * t, lambda x: 1.0 / (1.0 + SHARE * x * x), params={"k": 1.5})
 
 
@@ -70,6 +71,28 @@ def test_a_grid_solution_travels_as_a_coefficient(processes: Executor, scheme: s
         ou, fps.GaussianMixture([0.4, 0.6], [-1, 1], [0.5, 0.6]), (0, 1), scheme=scheme, rtol=1e-3
     )
     check_same(run(processes, ou.reverse(q)), run(None, ou.reverse(q)))
+
+
+def test_checks_move_their_paths_elsewhere(processes: Executor) -> None:
+    given = {"t_span": (0, 1), "budget": 3e8}
+    for check, candidate in ((fps.check_score, lambda x, t: -x), (fps.check_density, LAW.pdf)):
+        here, there = (check((OU, LAW), candidate, **given, executor=pool) for pool in (None, processes))
+        assert there.confirmed
+        assert there.table == here.table
+    order = {"kind": "strong", "budget": 1e7}
+    here, there = (fps.check_order("milstein", fps.processes.gbm(), **order, executor=p) for p in (None, processes))
+    assert there.table == here.table
+
+
+@pytest.mark.parametrize("executor", [2, "processes", multiprocessing], ids=repr)
+def test_what_is_no_executor_is_refused(executor: Any) -> None:
+    for call in (
+        lambda: run(executor),
+        lambda: fps.check_score((OU, LAW), lambda x: -x, t_span=(0, 1), executor=executor),
+        lambda: fps.check_order("heun", OU, executor=executor),
+    ):
+        with pytest.raises(InputError, match=r"executor must be .* client\.get_executor"):
+            call()
 
 
 def test_foreign_threads_give_the_same_bits() -> None:

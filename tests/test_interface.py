@@ -9,7 +9,7 @@ import pytest
 
 import fpsolve as fps
 
-CHECK = "t_span=None, times=None, region=None, tol=None, scale=None, budget=…, seed=0"
+CHECK = "t_span=None, times=None, region=None, tol=None, scale=None, budget=…, seed=0, executor=None"
 SIGNATURES = {
     # processes
     "SDE": "(drift, diffusion, *, calculus='ito', support=(-inf, inf), boundary='natural', params=None, "
@@ -112,7 +112,7 @@ SIGNATURES = {
     "check_same_marginals": f"(process_a, process_b, q0, t_span, *, {CHECK.removeprefix('t_span=None, ')})",
     "check_equal": "(*routes, tol=0.0001, scale=None, budget=…, seed=0, title='equal')",
     "check_order": "(scheme, process, *, kind='strong', order=None, start=None, tests=None, t_span=(0.0, 1.0), "
-    "tol=None, budget=…, seed=0)",
+    "tol=None, budget=…, seed=0, executor=None)",
     "check_samples": "(q, samples, t, *, t_span=None, region=None, tol=None)",
     "work_precision": "(schemes, process, *, start=None, t_span=(0.0, 1.0), test=<ufunc 'square'>, "
     "steps=(4, 8, 16, 32, 64), n_paths=16384, repeat=3, seed=0)",

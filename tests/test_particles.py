@@ -289,6 +289,12 @@ def test_exceptions_of_an_observable_come_back_as_themselves() -> None:
     assert "observable 'mine'" in caught.value.__notes__[0]
 
 
+def test_few_paths_over_many_steps_are_worth_compiling() -> None:
+    p = SDE(lambda x: -x, 2**0.5)
+    ways = [simulate(p, PointMass(0.0), (0, 1), n_paths=4, n_steps=n).stats["coefficients"] for n in (100, 20_000)]
+    assert [way["drift"].split(":")[0] for way in ways] == ["python", "compiled"]
+
+
 def test_ctrl_c_stops_a_compiled_run() -> None:
     script = dedent("""
         import time

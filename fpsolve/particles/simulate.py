@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
-from fpsolve.errors import InputError, check_choice, check_count, check_t_span
+from fpsolve.errors import InputError, check_choice, check_count, check_executor, check_t_span
 from fpsolve.particles import workers
 from fpsolve.particles.brownian import BrownianPath
 from fpsolve.particles.ensemble import Ensemble, estimate_of
@@ -133,6 +133,7 @@ def simulate(
         keep=check_choice("keep", keep, KEPT), observables=observables, functionals=functionals, key=stream.key,
         extent=max(1.0, *map(abs, law.quantile_span(1e-6))), coupled=bias is not None, bridge=bridge, brownian=brownian,
     )  # fmt: skip
+    check_executor(executor)
     run = prepare()
     parts = None if executor is None else packed(prepare)
     tasks = _tasks(run, _starts(law, stream, process.support, run), parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ def check_density(
     scale: float | None = None,
     budget: float = BUDGET,
     seed: int = 0,
+    executor: Executor | None = None,
 ) -> Verdict:
     """Is `candidate` the density q(x, t)?
 
@@ -69,6 +71,8 @@ def check_density(
         Work allowed, in cell-steps and path-steps.
     seed : int
         Of the random streams.
+    executor : concurrent.futures.Executor, optional
+        Moves the paths of the particle routes, with the same verdict; threads unless given.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def check_density(
     >>> v.outcome
     'confirmed'
     """
-    problem = declare(what, t_span, times)
+    problem = declare(what, t_span, times, executor)
     source = candidate.pdf if isinstance(candidate, Evolution) else candidate
     field = process_field("density", source) if isinstance(candidate, Evolution) else Candidate("density", source)
     claim = FieldClaim(
@@ -112,6 +116,7 @@ def check_score(
     scale: float | None = None,
     budget: float = BUDGET,
     seed: int = 0,
+    executor: Executor | None = None,
 ) -> Verdict:
     """Is `candidate` the score ∂x log q_t?
 
@@ -121,7 +126,7 @@ def check_score(
         Whose score.
     candidate : callable
         ŝ bound by name from x, t, tau and the field names f, f_dx, g2, g2_dx, g2_dxx, logq, s, s_dx, v.
-    t_span, times, region, tol, budget, seed
+    t_span, times, region, tol, budget, seed, executor
         As in `check_density`.
     scale : float, optional
         Natural size of the field, needed where it vanishes; its rms under q_t unless given.
@@ -144,7 +149,7 @@ def check_score(
     >>> fps.check_score((p, q0), lambda x, t: x, t_span=(0, 1)).outcome
     'refuted'
     """
-    problem = declare(what, t_span, times)
+    problem = declare(what, t_span, times, executor)
     claim = field_claim("score", candidate, field_of("score"), problem, tol, scale, region)
     referees = pointwise_referees(claim)
     if problem.process is None:
@@ -164,6 +169,7 @@ def check_velocity(
     scale: float | None = None,
     budget: float = BUDGET,
     seed: int = 0,
+    executor: Executor | None = None,
 ) -> Verdict:
     """Is `candidate` the velocity v = -∂t F/q, the drift of the flow with marginals q_t?
 
@@ -175,7 +181,7 @@ def check_velocity(
         Whose velocity.
     candidate : callable or ODE
         v̂ bound by name, as in `check_score`, or a flow.
-    t_span, times, region, tol, scale, budget, seed
+    t_span, times, region, tol, scale, budget, seed, executor
         As in `check_score`, and so are the discrepancy and what is raised.
 
     Examples
@@ -184,7 +190,7 @@ def check_velocity(
     >>> fps.check_velocity((p, q0), lambda f, g2, g2_dx, s: f - g2_dx / 2 - g2 * s / 2, t_span=(0, 1)).outcome
     'confirmed'
     """
-    problem = declare(what, t_span, times)
+    problem = declare(what, t_span, times, executor)
     if isinstance(candidate, Process):
         flow = as_ode(candidate)
         field = process_field("velocity", flow.drift)
@@ -213,6 +219,7 @@ def check_reverse(
     scale: float | None = None,
     budget: float = BUDGET,
     seed: int = 0,
+    executor: Executor | None = None,
 ) -> Verdict:
     """Is `candidate` the drift (or the process) of the time reversal?
 
@@ -228,7 +235,7 @@ def check_reverse(
         al. eq. 15), so that the drift in the reversed clock is -b.
     law : {"path", "marginals"}
         "path": the reversed path law, so the noise must be g. "marginals": the noise may be any.
-    t_span, times, region, tol, scale, budget, seed
+    t_span, times, region, tol, scale, budget, seed, executor
         As in `check_score`, and so are the discrepancy and what is raised; times are forward times.
 
     Notes
@@ -242,7 +249,7 @@ def check_reverse(
     >>> fps.check_reverse((p, q0), lambda f, g2, g2_dx, s: -f + g2_dx / 2 + g2 * s, t_span=(0, 1)).outcome
     'refuted'
     """
-    problem = declare(what, t_span, times)
+    problem = declare(what, t_span, times, executor)
     if problem.process is None:
         raise InputError("a reversal needs the process, not only its marginals", what, "pass the pair (process, q0)")
     check_choice("law", law, ("path", "marginals"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,15 +63,18 @@ def _hidden_start(known: Mapped, law: Law) -> Law | None:
 class CommonNoise:
     """Ends of the same paths by any scheme, process and number of steps; `work` counts steps of paths."""
 
-    def __init__(self, span: tuple[float, float], n_paths: int, stream: Stream) -> None:
+    def __init__(
+        self, span: tuple[float, float], n_paths: int, stream: Stream, executor: Executor | None = None
+    ) -> None:
         self.span, self.n_paths, self.work = span, n_paths, 0.0
+        self._executor = executor
         self._stream, self._path = stream, BrownianPath(span, rng=stream.child("path"))
 
     def ends(self, scheme: Scheme, process: Process, law: Law, n_steps: int) -> np.ndarray:
         """X at the end of the span, (paths,); NaN where a path was lost."""
         ens = simulate(
             process, law, self.span, n_paths=self.n_paths, n_steps=n_steps, scheme=scheme,
-            rng=self._stream.child("start"), brownian=self._path,
+            rng=self._stream.child("start"), brownian=self._path, executor=self._executor,
         )  # fmt: skip
         if ens.stats["interrupted"]:  # a part of the paths would be compared with all of them
             raise KeyboardInterrupt(ens.message)

@@ -217,6 +217,7 @@ def simulated(
         keep="saved",
         rng=stream,
         bias="halving",
+        executor=problem.executor,
     )
     ens.check_complete()
     return ens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
@@ -44,6 +45,7 @@ def check_drift(
     scale: float | None = None,
     budget: float = BUDGET,
     seed: int = 0,
+    executor: Executor | None = None,
 ) -> Verdict:
     """Does this process have the marginals q?
 
@@ -56,7 +58,7 @@ def check_drift(
         The marginals.
     candidate_process : SDE or ODE
         The process under examination.
-    t_span, times, region, tol, scale, budget, seed
+    t_span, times, region, tol, scale, budget, seed, executor
         As in `check_score`, and so is what is raised; the scale is that of the drift.
 
     Returns
@@ -70,7 +72,7 @@ def check_drift(
     >>> fps.check_drift(q, fps.ODE(1.0)).outcome, fps.check_drift(q, fps.ODE(0.9)).outcome
     ('confirmed', 'refuted')
     """
-    problem = declare(q, t_span, times)
+    problem = declare(q, t_span, times, executor)
     return _marginals_of("drift for given marginals", problem, candidate_process, tol, scale, region, budget, seed)
 
 
@@ -86,6 +88,7 @@ def check_same_marginals(
     scale: float | None = None,
     budget: float = BUDGET,
     seed: int = 0,
+    executor: Executor | None = None,
 ) -> Verdict:
     """Do two processes that start from the same law have the same marginals?
 
@@ -95,7 +98,7 @@ def check_same_marginals(
         The two; the marginals of the first are the reference.
     q0 : density
         Law of both at t_span[0].
-    t_span, times, region, tol, scale, budget, seed
+    t_span, times, region, tol, scale, budget, seed, executor
         As in `check_drift`, and so is what is returned.
 
     Examples
@@ -107,7 +110,7 @@ def check_same_marginals(
     """
     for process in (process_a, process_b):
         as_process(process)
-    problem = declare((process_a, as_law(q0, "q0")), t_span, times)
+    problem = declare((process_a, as_law(q0, "q0")), t_span, times, executor)
     return _marginals_of("same marginals", problem, process_b, tol, scale, region, budget, seed)
 
 

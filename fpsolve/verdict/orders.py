@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from fpsolve.errors import CoefficientError, InputError, check_choice, check_number, check_t_span
+from fpsolve.errors import CoefficientError, InputError, check_choice, check_executor, check_number, check_t_span
 from fpsolve.particles.flow import flow_map
 from fpsolve.particles.schemes import Scheme, as_scheme
 from fpsolve.paths.closed_forms import LinearCoefficients
@@ -50,6 +52,7 @@ class OrderClaim:
     at_least: bool
     tests: tuple[Test, ...]
     tolerance: float
+    executor: Executor | None = None
 
 
 class OrderReferee(Referee):
@@ -62,9 +65,9 @@ class OrderReferee(Referee):
         self.claim = claim
         self.tolerance = EXACT_TOL if math.isinf(claim.order) else claim.tolerance
 
+    @abstractmethod
     def levels(self, look: int, stream: Stream) -> Levels:
         """Measure the errors."""
-        raise NotImplementedError
 
     def steps(self, first: int, last: int) -> list[int]:
         """Numbers of steps 2**first ... 2**last."""
@@ -130,7 +133,7 @@ class CoupledReferee(OrderReferee):
         c = self.claim
         first = _PATHS_FIRST if self.kind == STRONG else _WEAK_PATHS_FIRST
         steps = self.steps(2, 7 + look) if self.kind == STRONG else self.steps(2, 6)
-        noise = CommonNoise(c.span, first * 4 ** (look - 1), stream)
+        noise = CommonNoise(c.span, first * 4 ** (look - 1), stream, c.executor)
         x = np.array([noise.ends(c.scheme, c.process, c.law, n) for n in steps])
         x[np.isnan(x).any(axis=1)] = np.nan  # a level that lost a path is left out
         truth, rough = noise.truth(self.reference, max(steps))
@@ -216,6 +219,7 @@ def check_order(
     tol: float | None = None,
     budget: float = BUDGET,
     seed: int = 0,
+    executor: Executor | None = None,
 ) -> Verdict:
     """Does a scheme converge with the order that it declares?
 
@@ -243,6 +247,8 @@ def check_order(
         Work allowed, in path-steps.
     seed : int
         Of the random streams.
+    executor : concurrent.futures.Executor, optional
+        Moves the paths of sampled orders, with the same verdict; threads unless given.
 
     Returns
     -------
@@ -275,6 +281,7 @@ def check_order(
     """
     check_choice("kind", kind, (STRONG, WEAK, DETERMINISTIC))
     claim = _claimed(as_scheme(scheme), as_process(process), kind, order, start, tests, t_span, tol)
+    claim = replace(claim, executor=check_executor(executor))
     referee = _referee(claim, kind)
     stream = Stream(seed).child(f"{kind} order of {claim.scheme.name}")
     finding = examine(referee, stream, check_number("budget", budget, above=0.0))

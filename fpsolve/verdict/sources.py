@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from fpsolve.errors import InputError, check_t_span, check_times
+from fpsolve.errors import InputError, check_executor, check_t_span, check_times
 from fpsolve.grids.fokker_planck import solve_fokker_planck
 from fpsolve.paths.closed_forms import find_closed_form
 from fpsolve.paths.evolution import Evolution
@@ -41,6 +42,7 @@ class Problem:
     given: Evolution | None
     t_span: tuple[float, float]
     times: np.ndarray
+    executor: Executor | None = field(default=None, repr=False, compare=False)
     solved: dict[int, Evolution] = field(default_factory=dict, repr=False, compare=False)
 
     def grid_solution(self, look: int) -> Evolution:
@@ -59,20 +61,21 @@ class Problem:
         return self.solved[look]
 
 
-def declare(what: Any, t_span: Any, times: Any) -> Problem:
-    """Read `what`, an Evolution or a pair (process, q0), and the times at which to examine it."""
+def declare(what: Any, t_span: Any, times: Any, executor: Executor | None = None) -> Problem:
+    """Read `what`, an Evolution or a pair (process, q0), and the times to examine; `executor` moves paths."""
+    check_executor(executor)
     if isinstance(what, Evolution):
         span = check_t_span(what.t_span if t_span is None else t_span)
         if span[0] < what.t_span[0] or span[1] > what.t_span[1]:
             raise InputError("t_span must lie within that of the evolution", span, f"use a part of {what.t_span}")
         starts_there = span[0] == what.t_span[0] and what.process is not None and what.initial is not None
         process, law = (what.process, what.initial) if starts_there else (None, None)
-        return Problem(process, law, what, span, _times(times, span, what.times))
+        return Problem(process, law, what, span, _times(times, span, what.times), executor)
     if isinstance(what, tuple) and len(what) == 2 and isinstance(what[0], Process):
         if t_span is None:
             raise InputError("a pair (process, q0) needs the span of time", None, "give t_span=(t0, t1)")
         span = check_t_span(t_span)
-        return Problem(what[0], as_law(what[1], "q0"), None, span, _times(times, span))
+        return Problem(what[0], as_law(what[1], "q0"), None, span, _times(times, span), executor)
     raise InputError(
         "the first argument must be an Evolution or a pair (process, q0)",
         what,
