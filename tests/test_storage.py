@@ -212,7 +212,12 @@ def _check_covered_at(q: Any, kept: Any, t: float, tiny: float) -> None:
 @pytest.mark.parametrize(
     ("flow", "law", "end"),
     [
-        (fps.ODE(lambda x: x - x**3), fps.GaussianMixture([0.5, 0.5], [-1, 1.2], [0.5, 0.3]), 0.5),
+        pytest.param(
+            fps.ODE(lambda x: x - x**3),
+            fps.GaussianMixture([0.5, 0.5], [-1, 1.2], [0.5, 0.3]),
+            0.5,
+            marks=pytest.mark.deep,
+        ),
         (fps.ODE(lambda x: -x), fps.LaplaceMixture([1.0], [0.3], [0.7]), 1.0),
         (fps.ODE(lambda x, t: -np.cos(5 * t) - 0 * x, **WALL), GAMMA, 1.0),
         pytest.param(fps.ODE(lambda x: -1 - 0.1 * x, **WALL), GAMMA, 0.5, marks=pytest.mark.deep),
@@ -269,6 +274,7 @@ def test_transport(absorbing: bool, folder: Path) -> None:
             kept.sample(3, 1.0)
 
 
+@pytest.mark.deep
 def test_a_front(folder: Path) -> None:
     q = fps.solve_liouville(fps.ODE(lambda x: -np.sign(x)), fps.Normal(0.5, 0.5), (0, 0.2), rtol=1e-2)
     kept: Any = fps.load(q.save(folder / "front"))
@@ -292,7 +298,7 @@ def test_flux_and_velocity_at_an_absorbing_end(folder: Path) -> None:
     [
         ((lambda t: 0.6 * t - 1, np.inf), "absorbing", fps.Normal(1, 0.2)),
         ((lambda t: -1 + 0.2 * np.sin(3 * t), lambda t: 1 + t), ("reflecting", "absorbing"), fps.Normal(0, 0.15)),
-        ((-1.0, lambda t: 1 + t), "absorbing", fps.PointMass(0.2)),
+        pytest.param((-1.0, lambda t: 1 + t), "absorbing", fps.PointMass(0.2), marks=pytest.mark.deep),
     ],
     ids=["one", "two", "from an atom"],
 )
@@ -363,7 +369,7 @@ def test_closed_form(exact: tuple[Evolution, LoadedEvolution]) -> None:
     assert np.allclose(kept.isf(p, 0.3), q.isf(p, 0.3), atol=1e-5)
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(st.floats(0.2, 3.0), st.floats(0.3, 2.0), st.floats(-3.0, 3.0), st.floats(0.2, 2.0), st.floats(0.1, 0.9))
 def test_mixtures_under_linear_processes(
     tmp_path_factory: pytest.TempPathFactory, theta: float, sigma: float, mean: float, std: float, part: float
@@ -413,6 +419,7 @@ def test_kink_that_moves_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert not (folder / "kink.npz").exists()
 
 
+@pytest.mark.deep
 def test_path_that_jumps_in_time_is_refused(folder: Path) -> None:
     def log_density(x: Any, t: float) -> Any:
         return -0.5 * (x - (t > 0.43)) ** 2 - 0.5 * math.log(2 * math.pi)
