@@ -37,6 +37,9 @@ from fpsolve.verdict.marginal_referees import SampledMarginalReferee
 from fpsolve.verdict.sources import declare, sources_of
 from fpsolve.verdict.verdict import Verdict
 
+_ANDERSON = {"f": -1.0, "∂x g²": 1.0, "g² s": 1.0}
+_OF_ANY_NOISE = {"v": -1.0, "∂x g²": 0.5, "g² s": 0.5}
+
 
 def check_density(
     what: Any,
@@ -150,7 +153,7 @@ def check_score(
     'refuted'
     """
     problem = declare(what, t_span, times, executor)
-    claim = field_claim("score", candidate, field_of("score"), problem, tol, scale, region)
+    claim = field_claim("score", candidate, problem, tol, scale, region)
     referees = pointwise_referees(claim)
     if problem.process is None:
         referees += [IntegratedReferee(claim, s, score_integrals) for s in sources_of(problem)]
@@ -265,14 +268,12 @@ def check_reverse(
         field = Candidate("reverse drift", candidate)
     # a drift written in the forward clock is minus the drift in the reversed clock
     claim = FieldClaim(
-        "reverse drift",
-        field,
-        driven_flux(noise, orientation=-1.0, sign=sign),
-        problem,
-        tolerance_of(tol),
-        scale_of(scale),
-        region_of(region),
-    )
+        "reverse drift", field, driven_flux(noise, orientation=-1.0, sign=sign), problem, tolerance_of(tol),
+        scale_of(scale), region_of(region),
+        {name: sign * c for name, c in (_ANDERSON if noise is forward else _OF_ANY_NOISE).items()},
+        None if noise is forward else noise,
+        (lambda p: driven_flux(p.to_ito(), orientation=-1.0, sign=sign)) if noise is forward else None,
+    )  # fmt: skip
     referees = pointwise_referees(claim)
     if noise is not forward and law == "path":
         noise_claim = FieldClaim(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.estimate import Estimate
+from fpsolve.problem.process import Process
 from fpsolve.problem.roughness import keep_away, rough_places
 from fpsolve.problem.streams import Stream
 from fpsolve.verdict.candidate import Candidate, Ingredients
@@ -34,6 +35,10 @@ class FieldClaim:
     tolerance: float
     scale: float | None
     region: tuple[float, float] | None
+    # for the diagnosis: coefficients of the truth's terms, whose noise they are made of, the truth of another process
+    composition: Mapping[str, float] = field(default_factory=dict)
+    noise: Process | None = None
+    on_process: Callable[[Process], Truth] | None = None
 
 
 class PointwiseReferee(Referee):

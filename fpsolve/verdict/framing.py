@@ -17,12 +17,14 @@ from fpsolve.verdict.blindness import blind_terms
 from fpsolve.verdict.candidate import Candidate
 from fpsolve.verdict.comparison import Nodes
 from fpsolve.verdict.decision import DETERMINISTIC_TOL, SAMPLING_TOL, Referee, judge
+from fpsolve.verdict.diagnosis import diagnosed
 from fpsolve.verdict.field_referees import FieldClaim, PointwiseReferee
 from fpsolve.verdict.sources import Problem, sources_of
 from fpsolve.verdict.verdict import Verdict
 from fpsolve.verdict.weak_referees import WeakFormReferee
 
 Field = tuple[np.ndarray, np.ndarray]
+_COMPOSITION = {"score": {"s": 1.0}, "velocity": {"f": 1.0, "∂x g²": -0.5, "g² s": -0.5}}
 _OWN_NAME = {"density": "logq", "score": "s", "velocity": "v"}
 
 
@@ -64,12 +66,13 @@ class NoiseInClock(Process):
         return self._inner.diffusion_squared_dx(x, self._clock(t), order)  # type: ignore[attr-defined]
 
 
-def field_claim(
-    quantity: str, candidate: Any, truth: Any, problem: Problem, tol: Any, scale: Any, region: Any
-) -> FieldClaim:
-    """Declare a claim about a field that is given as a number, a callable or a formula."""
-    field = Candidate(quantity, candidate)
-    return FieldClaim(quantity, field, truth, problem, tolerance_of(tol), scale_of(scale), region_of(region))
+def field_claim(quantity: str, candidate: Any, problem: Problem, tol: Any, scale: Any, region: Any) -> FieldClaim:
+    """Declare a claim about a field that every evolution reports: given as a number, a callable or a formula."""
+    truth = field_of(quantity)
+    return FieldClaim(
+        quantity, Candidate(quantity, candidate), truth, problem, tolerance_of(tol), scale_of(scale),
+        region_of(region), _COMPOSITION[quantity], on_process=lambda process: truth,
+    )  # fmt: skip
 
 
 def pointwise_referees(claim: FieldClaim) -> list[Referee]:
@@ -103,9 +106,10 @@ def judge_claim(title: str, claim: FieldClaim, referees: Sequence[Referee], budg
     scope = (
         f"{where} at t = {', '.join(f'{t:.3g}' for t in problem.times)}; outside not examined{_left_out(claim, seen)}"
     )
-    return judge(
+    verdict = judge(
         title, referees, Stream(seed), budget=check_number("budget", budget, above=0), blind_to=blind, scope=scope
     )
+    return replace(verdict, suspects=diagnosed(claim)) if verdict.refuted else verdict
 
 
 def _left_out(claim: FieldClaim, seen: Evolution | None) -> str:

@@ -33,6 +33,8 @@ from fpsolve.verdict.marginal_referees import (
 from fpsolve.verdict.sources import Problem, declare, sources_of
 from fpsolve.verdict.verdict import Verdict
 
+_OF_ANY_NOISE = {"v": 1.0, "∂x g²": 0.5, "g² s": 0.5}
+
 
 def check_drift(
     q: Any,
@@ -126,6 +128,8 @@ def _marginals_of(
         tolerance_of(tol),
         scale_of(scale),
         region_of(region),
+        _OF_ANY_NOISE,
+        candidate,
     )
     referees = pointwise_referees(claim)
     sources = sources_of(problem)

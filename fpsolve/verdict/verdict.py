@@ -8,6 +8,7 @@ from typing import Any
 from fpsolve.errors import Undecided
 from fpsolve.plotting import new_axes
 from fpsolve.problem.estimate import Estimate
+from fpsolve.verdict.suspects import Suspect
 
 CONFIRMED, REFUTED, INCONCLUSIVE = "confirmed", "refuted", "inconclusive"
 
@@ -78,6 +79,9 @@ class Verdict:
         One row per route.
     blind_to : tuple of str
         Terms that vanish identically in this instance, so that nothing was learned about them.
+    suspects : tuple of Suspect
+        Readings of a refuted field's difference from the truth as one or two terms with neat coefficients, all that
+        are equally good; empty where nothing fits. Each has `.terms`, `.reading` and `.left`, the share unexplained.
 
     Examples
     --------
@@ -94,6 +98,7 @@ class Verdict:
     blind_to: tuple[str, ...] = ()
     scope: str = ""
     note: str = ""
+    suspects: tuple[Suspect, ...] = ()
 
     @property
     def confirmed(self) -> bool:
@@ -167,6 +172,7 @@ class Verdict:
             lines.append(f"  {self.note}")
         for f in self.findings:
             lines.extend(_explain_finding(f))
+        lines.extend(f"  {'suspect' if k == 0 else 'or'}: {suspect}" for k, suspect in enumerate(self.suspects))
         if self.scope:
             lines.append(f"  examined: {self.scope}")
         if self.blind_to:
