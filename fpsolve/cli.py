@@ -27,15 +27,16 @@ from fpsolve.errors import ClaimError, FpsolveError, InputError, check_choice, c
 from fpsolve.particles.workers import interrupted as run_was_interrupted
 from fpsolve.report.bench import PROBLEMS, bench_record, draw, run_problem, schemes_in_file
 from fpsolve.report.explanation import LIST_COLUMNS, explain_identity, explanations, list_rows
+from fpsolve.report.mutants import mutants, mutants_line, survivors
 from fpsolve.report.record import as_json, check_destination, plain, record, write_whole
 from fpsolve.report.result import ERROR, NOT_RUN, Result, examine, without_verdict
 from fpsolve.report.table import COLUMNS, LiveProgress, print_table, result_rows, summary_line
 from fpsolve.report.work_precision import COLUMNS as BENCH_COLUMNS
 from fpsolve.verdict.claims import Claim, claims_in_file
-from fpsolve.verdict.verdict import INCONCLUSIVE, REFUTED
+from fpsolve.verdict.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
 
 CONFIRMED_STATUS, REFUTED_STATUS, INCONCLUSIVE_STATUS, ERROR_STATUS, INTERRUPTED_STATUS = 0, 1, 2, 3, 130
-CATALOGUE = ""  # the source of a claim that is in no file
+CATALOGUE, MUTANTS = "", "mutants"  # sources of claims that are in no file
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ def build_parser() -> Parser:
         default=1,
         metavar="N",
         help="processes; worth their start-up for many long claims (1 unless given: simulations use all cores anyway)",
+    )
+    verify.add_argument(
+        "--mutants", action="store_true", help="examine the wrong siblings of the identities, which must all be refuted"
     )
     verify.add_argument("--json", metavar="FILE", help="write the verdicts to this file too; - is standard output")
     verify.set_defaults(run=run_verify)
@@ -195,14 +199,21 @@ def run_verify(options: argparse.Namespace) -> int:
     destination = None if options.json is None or to_stdout else check_destination(options.json)
     report = sys.stderr if to_stdout else sys.stdout
     start = time.perf_counter()
-    jobs = select_jobs(options.targets)
+    identities = select_identities(options.targets) if options.mutants else []
+    jobs = [Job(MUTANTS, claim) for identity in identities for claim in mutants(identity)]
+    jobs = jobs if options.mutants else select_jobs(options.targets)
     for note in unused_options(jobs, tol=options.tol, seed=options.seed):
         print(note, file=sys.stderr)
     results, interrupted = run_jobs(jobs, options, LiveProgress((report, sys.stderr), len(jobs)))
-    status = INTERRUPTED_STATUS if interrupted else status_of(results)
+    seconds = time.perf_counter() - start
+    shown, line, expected = results, summary_line(results, seconds), CONFIRMED
+    if options.mutants:
+        shown, line, expected = survivors(results, identities), mutants_line(results, identities, seconds), REFUTED
+    status = status_of(shown) or (REFUTED_STATUS if options.mutants and shown else CONFIRMED_STATUS)
+    status = INTERRUPTED_STATUS if interrupted else status
 
     print_table(report, COLUMNS, result_rows(results))
-    for text in (*explanations(results), summary_line(results, time.perf_counter() - start)):
+    for text in (*explanations(shown, expected), line):
         print(f"\n{text}", file=report, flush=True)
     if options.json is not None:
         content = record(results, fpsolve=fpsolve.__version__, seed=options.seed, tol=options.tol, exit_status=status)
@@ -364,7 +375,11 @@ def leave_with_parent() -> None:
 
 def examine_by_name(source: str, name: str, setting: str, settings: Options) -> Result:
     """Find a claim by name, in the catalogue or in a file, and examine it."""
-    claims = catalogue.IDENTITIES[name].claims() if source == CATALOGUE else claims_of_file_once(source)
+    if source in (CATALOGUE, MUTANTS):
+        identity = catalogue.IDENTITIES[name]
+        claims = identity.claims() if source == CATALOGUE else mutants(identity)
+    else:
+        claims = claims_of_file_once(source)
     claim = next((claim for claim in claims if (claim.id, claim.setting) == (name, setting)), None)
     if claim is None:
         raise ClaimError(

@@ -4,11 +4,13 @@ A sibling that is off by less than three tolerances somewhere says so with its m
 tolerance under that size refutes it.
 """
 
+import numpy as np
 import pytest
 
 from fpsolve.catalogue import IDENTITIES
 from fpsolve.catalogue.fixtures import DATA, SINH_1, SINH_25, SINH_T, T_SPAN, VP8, VP20, Fixture
 from fpsolve.catalogue.identity import Identity, Sibling
+from fpsolve.catalogue.lines import POINTS, Coefficients, on_lines
 from fpsolve.verdict.claims import Claim
 from fpsolve.verdict.verdict import CONFIRMED, Verdict
 
@@ -22,6 +24,7 @@ ORDER = (
     "fp-change-of-variables",
     "fp-stationary-density",
     "fp-reversibility-spectrum",
+    "fp-log-density-score-pde",
     "fp-cir-kernel",
     "lv-characteristics",
     "lv-drift-from-cdf",
@@ -37,6 +40,10 @@ ORDER = (
     "info-kl-rate",
     "info-fisher-decay",
     "info-entropy-production",
+    "hjb-log-density",
+    "hjb-verification",
+    "ctl-feynman-kac",
+    "ctl-doob-bridge",
     "int-strong-order",
     "int-weak-order",
     "int-stratonovich-heun",
@@ -133,6 +140,28 @@ def test_textbook_laws_agree_with_the_closed_form_engine(fixture: Fixture) -> No
         x = fixture.quantiles(t, 9, tail=1e-4)
         assert fixture.law_at(t).logpdf(x) == pytest.approx(fixture.exact.logpdf(x, t), abs=1e-9)
         assert fixture.velocity(x, t) == pytest.approx(fixture.exact.velocity(x, t), rel=1e-8, abs=1e-9)
+
+
+@pytest.mark.parametrize("fixture", [pytest.param(f, id=name) for name, f in FIXTURES.items()])
+def test_written_down_coefficients_are_those_of_the_declared_process(fixture: Fixture) -> None:
+    p, t = fixture.process, 0.4
+    x = fixture.quantiles(t, 9, tail=1e-4)
+    c = Coefficients.of(fixture, x, t)
+    declared = p.drift(x, t), p.drift_dx(x, t), p.diffusion_squared(x, t), p.diffusion_squared_dx(x, t)
+    for ours, theirs in zip((c.f, c.f_dx, c.g2, c.g2_dx), declared, strict=True):
+        assert ours + 0 * x == pytest.approx(theirs, rel=1e-8, abs=1e-9)
+    # second derivatives of the declared ones are differences
+    assert c.g2_dxx + 0 * x == pytest.approx(p.diffusion_squared_dx(x, t, 2), rel=1e-6, abs=1e-7)
+    f_dxx = (p.drift_dx(x + 1e-4, t) - p.drift_dx(x - 1e-4, t)) / 2e-4
+    assert c.f_dxx + 0 * x == pytest.approx(f_dxx, rel=1e-5, abs=1e-5)
+
+
+def test_equations_on_lines_are_as_close_as_they_say() -> None:
+    """Heat: cos x decays as e^(-t/2); a parabola gains t; far from the ends neither feels them."""
+    for start, end in ((np.cos, np.exp(-0.15) * np.cos(POINTS)), (np.square, POINTS**2 + 0.3)):
+        found = on_lines(VP8, lambda x: lambda t, u, u_dx, u_dxx: 0.5 * u_dxx, start, 0.3, "heat")
+        assert (np.abs(found.value - end) <= found.error).all()
+        assert found.error.max() < 1e-5
 
 
 def test_data_is_asymmetric() -> None:

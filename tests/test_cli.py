@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -330,7 +331,7 @@ def test_explain_shows_everything_about_an_identity(capsys: pytest.CaptureFixtur
 
 CLAIM_NAMES = {
     *("id", "setting", "statement", "outcome", "discrepancy", "error", "tolerance", "where", "routes", "blind_to"),
-    *("scope", "note", "spent", "seconds", "error_text"),
+    *("scope", "note", "suspects", "spent", "seconds", "error_text"),
 }
 RECORD_NAMES = {
     "format",
@@ -538,3 +539,33 @@ def test_outcomes_are_all_known_to_the_table() -> None:
     claim = toy("rev-one").claims()[0]
     rows = result_rows([without_verdict(claim, outcome) for outcome in OUTCOMES])
     assert [row[4] for row in rows] == list(OUTCOMES)
+
+
+# Wrong siblings
+
+
+def test_mutants_are_refuted(toys: dict[str, Identity], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verify", "--mutants"]) == 0
+    out = capsys.readouterr().out
+    assert rows_of(out)["rev-one [subtle: off by two]"][3] == "refuted"
+    assert "12 wrong siblings refuted, 0 of them at a finer tolerance; 0 in settings that are blind to them" in out
+
+
+def test_mutants_below_resolution_and_blind_settings(
+    toys: dict[str, Identity], capsys: pytest.CaptureFixture[str]
+) -> None:
+    slight = Sibling("off by a little", 1 + 5e-5, below_tolerance={"blatant": 5e-5, "subtle": 5e-5})
+    unseen = Sibling("in a term that vanishes", 1.0, below_tolerance={"subtle": 0.0}, only=("subtle",))
+    toys["rev-one"] = replace(toys["rev-one"], siblings=(slight, unseen))
+    assert cli.main(["verify", "--mutants", "rev-one"]) == 0
+    out = capsys.readouterr().out
+    assert rows_of(out)["rev-one [blatant: off by a little]"][2:4] == ["2.5e-05", "refuted"]
+    assert "2 wrong siblings refuted, 2 of them at a finer tolerance; 1 in settings that are blind to them" in out
+
+
+def test_a_mutant_that_survives_is_shown(toys: dict[str, Identity], capsys: pytest.CaptureFixture[str]) -> None:
+    toys["pf-one"] = replace(toys["pf-one"], siblings=(Sibling("right after all", 1.0),))
+    assert cli.main(["verify", "--mutants", "pf-*"]) == 1
+    out = capsys.readouterr().out
+    assert "pf-one [subtle: right after all]\n  right after all\n  CONFIRMED" in out
+    assert "2 not refuted" in out

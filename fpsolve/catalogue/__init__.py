@@ -1,16 +1,20 @@
 """The catalogue: identities with their fixtures, routes and wrong siblings, by id."""
 
 from fpsolve.catalogue.change_of_variables import CHANGE_OF_VARIABLES
+from fpsolve.catalogue.conditioning import DOOB_BRIDGE
 from fpsolve.catalogue.dissipation import ENTROPY_PRODUCTION, FISHER_DECAY
 from fpsolve.catalogue.duality import BACKWARD_DUALITY
+from fpsolve.catalogue.feynman_kac import FEYNMAN_KAC
 from fpsolve.catalogue.flux import FLUX_BOUNDARY
 from fpsolve.catalogue.fokker_planck import ITO_STRATONOVICH, STRONG_WEAK
+from fpsolve.catalogue.hamilton_jacobi import HJB_LOG_DENSITY, HJB_VERIFICATION
 from fpsolve.catalogue.identity import Identity
 from fpsolve.catalogue.information import ENTROPY_RATE, KL_RATE
 from fpsolve.catalogue.integrators import FP_SCHEME
 from fpsolve.catalogue.langevin import ULA_BIAS
 from fpsolve.catalogue.linear_and_moments import LINEAR_KERNEL, MOMENT_ODES
 from fpsolve.catalogue.liouville import CHARACTERISTICS, DRIFT_FROM_CDF
+from fpsolve.catalogue.log_density import LOG_DENSITY
 from fpsolve.catalogue.path_measures import GIRSANOV
 from fpsolve.catalogue.probability_flow import LIKELIHOOD, MARGINAL_FAMILY, VELOCITY
 from fpsolve.catalogue.sampling import MC_CI
@@ -34,6 +38,7 @@ IDENTITIES: dict[str, Identity] = {
         CHANGE_OF_VARIABLES,
         STATIONARY_DENSITY,
         REVERSIBILITY_SPECTRUM,
+        LOG_DENSITY,
         CIR_KERNEL,
         CHARACTERISTICS,
         DRIFT_FROM_CDF,
@@ -49,6 +54,10 @@ IDENTITIES: dict[str, Identity] = {
         KL_RATE,
         FISHER_DECAY,
         ENTROPY_PRODUCTION,
+        HJB_LOG_DENSITY,
+        HJB_VERIFICATION,
+        FEYNMAN_KAC,
+        DOOB_BRIDGE,
         STRONG_ORDER,
         WEAK_ORDER,
         STRATONOVICH_HEUN,

@@ -45,17 +45,10 @@ def _phi(x: Array) -> Array:
     return np.tanh(1.5 * x - 0.4)
 
 
-def _stretch(fixture: Fixture, y: Array) -> tuple[Array, Array]:
-    """dx/dy and the derivative of its logarithm."""
-    if fixture.length is None:
-        return np.ones_like(y), np.zeros_like(y)
-    return np.cosh(y / fixture.length), np.tanh(y / fixture.length) / fixture.length
-
-
 def _solved_backward(fixture: Fixture, operator: BackwardOperator, cells: int) -> tuple[Array, list[Array]]:
     """Nodes in Y, and h at the earlier times, by central differences and Crank-Nicolson steps, flat at the ends."""
     p, y = fixture.process, np.linspace(-_REACH, _REACH, cells + 1)
-    x, d, n_steps, (scale, bend) = fixture.forward(y), y[1] - y[0], cells // 4, _stretch(fixture, y)
+    x, d, n_steps, (scale, bend) = fixture.forward(y), y[1] - y[0], cells // 4, fixture.stretch(y)
     h, saved = _phi(x), []
     for end, start in pairwise((_END, *reversed(_EARLIER))):
         dt = (end - start) / n_steps
@@ -79,7 +72,7 @@ def _carried_mean(fixture: Fixture, operator: BackwardOperator) -> Estimate:
 
     def means(cells: int) -> Array:
         y, fields = _solved_backward(fixture, operator, cells)
-        dx = (y[1] - y[0]) * _stretch(fixture, y)[0]
+        dx = (y[1] - y[0]) * fixture.stretch(y)[0]
         densities = [fixture.law_at(t).pdf(fixture.forward(y)) for t in _EARLIER]
         return np.array([(dx * q * h).sum() for q, h in zip(densities, fields, strict=True)])
 

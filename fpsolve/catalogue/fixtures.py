@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from fpsolve.grids.fokker_planck import solve_fokker_planck
+from fpsolve.grids.log_density.log_density import solve_log_density
 from fpsolve.paths import processes
 from fpsolve.paths.closed_forms import exact_evolution
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.estimate import Estimate
+from fpsolve.problem.grid import Grid
 from fpsolve.problem.law import Law
 from fpsolve.problem.maps import Pushforward, Sinh
 from fpsolve.problem.mixtures import GaussianMixture
@@ -79,6 +81,18 @@ class Fixture:
         """The evolution that the grid engine finds, solved once."""
         return solve_fokker_planck(self.process, self.law_at(0.0), T_SPAN, t_eval=times, rtol=rtol)
 
+    def even_grid(self, reach: float, cells: int) -> Grid:
+        """A grid that is even in Y, about 0."""
+        return Grid(float(self.forward(-reach)), float(self.forward(reach)), cells, stretch=self.length, centre=0.0)
+
+    @lru_cache(maxsize=8)  # noqa: B019 (fixtures live as long as the catalogue)
+    def of_log_density(self, end: float, rtol: float) -> Evolution:
+        """The evolution that the engine of log q finds, in the clock of the reversed process, solved once."""
+        return solve_log_density(
+            self.process, self.law_at(0.0), (0.0, end), grid=self.even_grid(5.0, 400), t_eval=[0.0], rtol=rtol,
+            clock="reversed",
+        )  # fmt: skip
+
     def forward(self, y: Any) -> np.ndarray:
         """X for Y."""
         return np.asarray(y) if self.length is None else self.length * np.sinh(np.asarray(y) / self.length)
@@ -86,6 +100,12 @@ class Fixture:
     def inverse(self, x: Any) -> np.ndarray:
         """Y for X."""
         return np.asarray(x) if self.length is None else self.length * np.arcsinh(np.asarray(x) / self.length)
+
+    def stretch(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """dx/dy and the derivative of its logarithm."""
+        if self.length is None:
+            return np.ones_like(y), np.zeros_like(y)
+        return np.cosh(y / self.length), np.tanh(y / self.length) / self.length
 
     def velocity(self, x: np.ndarray, t: float) -> np.ndarray:
         """Velocity of X: components of Y move with m' and stretch with σ'/σ, weighted by their share at Y."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from fpsolve.catalogue.identity import Identity
 from fpsolve.report.result import ERROR, NOT_RUN, Result
-from fpsolve.verdict.verdict import CONFIRMED
 
 LABEL_WIDTH = 18
 
@@ -19,9 +18,9 @@ def explain_result(result: Result) -> str:
     return f"{result.name}\n{statement}\n{textwrap.indent(why, '  ')}"
 
 
-def explanations(results: Sequence[Result]) -> list[str]:
-    """Explanations of everything that was examined and not confirmed."""
-    return [explain_result(result) for result in results if result.outcome not in (CONFIRMED, NOT_RUN)]
+def explanations(results: Sequence[Result], expected: str) -> list[str]:
+    """Explanations of everything that was examined and came out otherwise than expected."""
+    return [explain_result(result) for result in results if result.outcome not in (expected, NOT_RUN)]
 
 
 def explain_identity(identity: Identity) -> str:

@@ -27,6 +27,7 @@ FIGURES = {
     "blind_to": (),
     "scope": "",
     "note": "",
+    "suspects": (),
     "spent": None,
 }
 

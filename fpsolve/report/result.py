@@ -75,6 +75,7 @@ def _figures(verdict: Verdict) -> dict[str, Any]:
         "blind_to": verdict.blind_to,
         "scope": verdict.scope,
         "note": verdict.note,
+        "suspects": [{"terms": s.terms, "reading": s.reading, "left": s.left} for s in verdict.suspects],
         "spent": verdict.spent,
     }
 
