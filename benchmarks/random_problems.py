@@ -129,10 +129,11 @@ NOISY = st.one_of(ou_problems(), vp_problems(), linear_problems(), sinh_problems
 
 def drawn(strategy: st.SearchStrategy[Problem], n: int) -> list[Problem]:
     """`n` problems, each from a seed of its own: within one run hypothesis returns variations of earlier examples."""
-    return [_drawn_alone(strategy, k) for k in range(n)]
+    return [drawn_alone(strategy, k) for k in range(n)]
 
 
-def _drawn_alone(strategy: st.SearchStrategy[Problem], k: int) -> Problem:
+def drawn_alone(strategy: st.SearchStrategy[Problem], k: int) -> Problem:
+    """The problem with the seed `k`."""
     found: list[Problem] = []
 
     # The first example is always the simplest; the second differs in its first choice, spent on an idle number.
