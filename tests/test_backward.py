@@ -109,6 +109,19 @@ def test_absorbing_ends() -> None:
     agrees(fps.solve_backward(half, 1.0, (0, 1)), X[X >= 0], 0.0, 2 * norm.cdf(X[X >= 0]) - 1)
 
 
+def test_values_on_leaving() -> None:
+    p, x = fps.SDE(0.0, 1.0, support=(0, 1), boundary="absorbing"), np.linspace(0, 1, 41)
+    # what has left has been paid; through the right end alone, after long, with probability x
+    agrees(fps.solve_backward(p, 0.0, (0, 1), exit_value=2.0), x, 0.0, 2 * (1 - survival(x, 1.0)))
+    right = fps.solve_backward(p, 0.0, (0, 6), exit_value=(0.0, 1.0))
+    assert np.abs(right(x, 0.0) - x).max() < 1e-6
+    # discounted at rate ½ μ²: sinh μx / sinh μ
+    paid = fps.solve_backward(p, 0.0, (0, 6), potential=0.5 * 1.7**2, exit_value=(0.0, 1.0))
+    assert np.abs(paid(x, 0.0) - np.sinh(1.7 * x) / np.sinh(1.7)).max() < 1e-6
+    with pytest.raises(fps.InputError, match="absorbing ends"):
+        fps.solve_backward(OU, 0.0, (0, 1), exit_value=1.0)
+
+
 def test_mean_passage_time_is_the_limit_of_a_source() -> None:
     # E min(time to leave, 1) from x; after a time of 4 nearly everything has left
     x = np.linspace(0, 1, 11)

@@ -1,9 +1,7 @@
-"""Backward equations on nodes: v_τ = a ∂y v + b ∂yy v - k v + s - κ b (∂y v)², one extrapolated implicit step.
+"""Backward equations on nodes: v_τ = a ∂y v + b ∂yy v - k v + s, one extrapolated implicit step.
 
 The eight runs of implicit Euler side by side, their substeps and weights are those of `kernels.implicit`; the rows are
-not conservative: node i sees v' and v'' through d1[i, m] and d2[i, m] at nodes i - REACH + m. With κ = 1 (Hamilton,
-Jacobi, Bellman) each substep is linearised about its start: of first order like implicit Euler itself, so that the
-results have an expansion in the substep all the same.
+not conservative: node i sees v' and v'' through d1[i, m] and d2[i, m] at nodes i - REACH + m.
 """
 
 from __future__ import annotations
@@ -60,36 +58,26 @@ def _factorise_nodes(first, second, rate, weights, substep, place, low, up, pivo
 
 
 @kernel
-def _load_lanes(half, s, rates, bends, lift, weights, lanes, place, loaded):  # type: ignore[no-untyped-def]
-    """Put a, b, k and s at the ends of substep s into the lanes of one half, linearised about the lanes if κ = 1."""
+def _load_lanes(half, s, rates, loaded):  # type: ignore[no-untyped-def]
+    """Put a, b, k and s at the ends of substep s into the lanes of one half."""
     first, second, rate, source = loaded
-    d1 = weights[0]
-    n = place.size
     for j in range(WIDTH):
         k = MEETING[s, half * WIDTH + j] if rates.shape[0] > 1 else 0
-        for i in range(n):
+        for i in range(rates.shape[2]):
             first[half, i, j], second[half, i, j] = rates[k, 0, i], rates[k, 1, i]
             rate[half, i, j], source[half, i, j] = rates[k, 2, i], rates[k, 3, i]
-            if bends:
-                slope = lift[i]
-                for m in range(2 * REACH + 1):
-                    if d1[i, m] != 0.0:
-                        slope += d1[i, m] * lanes[half, place[(i - REACH + m) % n], j]
-                bend = rates[k, 1, i] * slope
-                first[half, i, j] -= 2.0 * bend
-                source[half, i, j] += bend * (slope - 2.0 * lift[i])
 
 
 @kernel
-def backward_step(v, length, rates, bends, lift, weights, again, work, result, gap):  # type: ignore[no-untyped-def]
+def backward_step(v, length, rates, weights, again, work, result, gap):  # type: ignore[no-untyped-def]
     """One step of `length` in τ from v (n,) into `result`, and the difference of orders 8 and 7 into `gap`.
 
-    rates (1 or FRACTIONS, 4, n) are a, b, k, s at the ends of all substeps, or at all times; `bends` is κ; `lift` what
-    given slopes at ends add to d1 v; `again` says that rates, if they do not move, and length are as before.
+    rates (1 or FRACTIONS, 4, n) are a, b, k, s at the ends of all substeps, or at all times; `again` says that rates,
+    if they do not move, and length are as before.
     """
     loaded, low, up, pivot, lanes, place = work
     n = v.size
-    anew = bends or rates.shape[0] > 1
+    anew = rates.shape[0] > 1
     substep = length / COUNTS
     for half in range(HALVES):
         lanes[half] = 0.0
@@ -103,7 +91,7 @@ def backward_step(v, length, rates, bends, lift, weights, again, work, result, g
         for half in range(0 if s < COUNTS[WIDTH - 1] else 1, HALVES):
             part = substep[half * WIDTH : (half + 1) * WIDTH]
             if anew or (s == 0 and not again):
-                _load_lanes(half, s, rates, bends, lift, weights, lanes, place, loaded)
+                _load_lanes(half, s, rates, loaded)
                 rows = loaded[0][half], loaded[1][half], loaded[2][half], weights, part, place
                 _factorise_nodes(*rows, low[half], up[half], pivot[half])
             for i in range(n):

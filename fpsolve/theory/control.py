@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from fpsolve.errors import InputError, check_choice, check_number, check_points, check_t_span, check_time, check_times
-from fpsolve.grids.backward.backward import declared, solve_backward, solved
+from fpsolve.grids.backward.backward import FIRST_CELLS, declared, exits, solve_backward, solved
+from fpsolve.grids.backward.domain import choose_domain
 from fpsolve.grids.backward.solution import BackwardSolution
 from fpsolve.grids.extrapolation import interpolate
 from fpsolve.particles.simulate import simulate
@@ -23,6 +24,7 @@ NAMES = ("value", "gradient", "control")
 _SAVED = 8
 _LEAST = 1e-11  # goal of the linear equation, where v is small somewhere in the region
 _FIRM = 1e-4  # error of a gradient, in units of its largest size in the region (or of one), at which it is still used
+_LOOKS, _FEW = 5, 4  # times at which gradients are looked at, and nodes on each side that a control needs at least
 _EDGE = 0.02  # part of the interval that the straight continuation of a control looks at
 
 
@@ -94,21 +96,18 @@ class ControlSolution:
 
     @cached_property
     def known(self) -> tuple[float, float]:
-        """The region of interest, and as far around it as gradients are known at all times."""
+        """As far around the best known place in the region of interest as gradients are known at all times."""
         nodes = self.solution.grid.faces
-        left, right = self.region
-        middle, good = 0.5 * (left + right), np.ones(nodes.size, dtype=bool)
-        for t in np.linspace(*self.t_span, 4)[:-1]:
-            found = self._estimated("gradient", nodes, float(t))
-            size = np.abs(found[0][(nodes >= left) & (nodes <= right)])
-            with np.errstate(invalid="ignore"):
-                good &= found[1] <= _FIRM * max(1.0, float(np.nanmax(size)))
-        good |= (nodes >= left) & (nodes <= right) & (np.abs(nodes - middle) < 0.45 * (right - left))
-        bad = nodes[~good]
-        return (
-            float(nodes[nodes > bad[bad < middle].max(initial=-np.inf)].min()),
-            float(nodes[nodes < bad[bad >= middle].min(initial=np.inf)].max()),
-        )
+        inside = (nodes >= self.region[0]) & (nodes <= self.region[1])
+        worst = np.zeros(nodes.size)
+        for t in np.linspace(*self.t_span, _LOOKS + 1)[:-1]:
+            slope, error = self._estimated("gradient", nodes, float(t))
+            firm = inside & np.isfinite(error)
+            worst = np.maximum(worst, error / max(1.0, float(np.abs(slope[firm]).max(initial=0.0))))
+        best = int(np.where(inside, np.nan_to_num(worst, nan=np.inf), np.inf).argmin())
+        bad = np.flatnonzero(~(worst <= _FIRM))
+        first, last = bad[bad < best].max(initial=-1) + 1, bad[bad > best].min(initial=nodes.size) - 1
+        return float(nodes[min(first, max(0, best - _FEW))]), float(nodes[max(last, min(nodes.size - 1, best + _FEW))])
 
     def with_error(self, name: str, x: Any, t: float) -> Estimate:
         """Return "value", "gradient" or "control" at points with an estimated error.
@@ -178,16 +177,24 @@ class ControlProblem:
         Function of x.
     t_span : (float, float)
         Span, t0 < t1.
+    exit_cost : float or (float, float), optional
+        Cost of leaving through an absorbing end; a pair for the left and the right one. Unless given, leaving is
+        forbidden: V is infinite at an absorbing end.
 
     Raises
     ------
     InputError
-        If the process has no noise or moving ends.
+        If the process has no noise or moving ends, or for an exit cost without an absorbing end.
     CoefficientError
         If a cost is not a finite function of single points.
 
     Notes
     -----
+    Two routes to V. `solve_hjb` takes V itself by Radau collocation and Newton's method, on differences and closures of
+    its own; `solve_hopf_cole` takes e^-V by extrapolated implicit Euler steps. They share the declared functions, the
+    choice of the domain and of the places of nodes, interpolation between nodes, and the loop that refines, compares
+    and estimates; neither coefficients at nodes nor differences, starts, conditions at ends or steps.
+
     Fleming and Rishel (1975), chapter VI; Berner et al. (2211.01364), section 2 and Lemma 2.3; Kappen (2005).
 
     Examples
@@ -200,11 +207,14 @@ class ControlProblem:
     True
     """
 
-    def __init__(self, process: Process, running: Any, terminal: Any, t_span: tuple[float, float]) -> None:
+    def __init__(
+        self, process: Process, running: Any, terminal: Any, t_span: tuple[float, float], *, exit_cost: Any = None
+    ) -> None:
         self.process, self.t_span = process.to_ito(), check_t_span(t_span)
         declared(process, 0.0, None, None, self.t_span)  # refuses what no backward equation is solved for
         self.running = Coefficient("running cost", running, {}, process.support)
         self.terminal = Coefficient("terminal cost", terminal, {}, process.support)
+        self.exit_cost = None if exit_cost is None else exits("exit_cost", exit_cost, process)
 
     def solve_hjb(
         self, *, grid: Grid | None = None, t_eval: Any = None, rtol: float = 1e-6, progress: bool = False
@@ -214,17 +224,22 @@ class ControlProblem:
         Raises
         ------
         InputError
-            For a bad argument, or an absorbing end, where V is infinite (v = 0).
+            For a bad argument, or an absorbing end without an exit cost, where V is infinite.
+        BlowUp
+            If V is too steep for its own equation, as it is where a terminal cost jumps far.
         """
-        if "absorbing" in self.process.boundary:
-            raise InputError(
-                "the equation for V needs ends at which V is finite", "an absorbing end", "use solve_hopf_cole()"
-            )
+        exit_values = self._exit_values("use solve_hopf_cole()")
         setting = declared(self.process, self.terminal.source, None, self.running.source, self.t_span, bends=True)
+        setting = replace(setting, exit_values=exit_values)
         goal = check_number("rtol", rtol, above=0.0, below=1.0)
-        return ControlSolution(
-            self.process, solved(self.process, setting, self._times(t_eval), goal, grid, progress), False
-        )
+        domain = choose_domain(setting, grid, FIRST_CELLS)
+        return ControlSolution(self.process, solved(setting, domain, self._times(t_eval), goal, grid, progress), False)
+
+    def _exit_values(self, otherwise: str) -> tuple[float, float]:
+        """Exit costs; refuses absorbing ends without one, where V is infinite."""
+        if self.exit_cost is None and "absorbing" in self.process.boundary:
+            raise InputError("V must be finite at all ends", "an absorbing end", f"give exit_cost=, or {otherwise}")
+        return self.exit_cost or (0.0, 0.0)
 
     def solve_hopf_cole(
         self, *, grid: Grid | None = None, t_eval: Any = None, rtol: float = 1e-6, progress: bool = False
@@ -241,6 +256,7 @@ class ControlProblem:
                 weight,
                 self.t_span,
                 potential=self.running.source,
+                exit_value=0.0 if self.exit_cost is None else tuple(np.exp(-np.array(self.exit_cost)).tolist()),
                 grid=grid,
                 t_eval=self._times(t_eval),
                 rtol=goal,
@@ -284,6 +300,7 @@ class ControlProblem:
             self.terminal.resolved(),
             self.t_span,
             source=self._spent(control),
+            exit_value=self._exit_values("reflect there: a control that cannot keep paths inside has no finite cost"),
             grid=grid,
             rtol=rtol,
         )
@@ -310,6 +327,7 @@ class ControlProblem:
         True
         """
         control = Coefficient("control", u, {}, self.process.support)
+        self._exit_values("reflect there: a control that cannot keep paths inside has no finite cost")
         best = (optimal or self.solve_hopf_cole()).control
         return solve_backward(
             self.process.controlled(control.resolved()),
@@ -329,6 +347,10 @@ class ControlProblem:
         >>> round(float(problem.simulated_cost(2.0, fps.PointMass(0.0), n_paths=100, n_steps=8).value), 9)
         2.5
         """
+        if "absorbing" in self.process.boundary:
+            raise InputError(
+                "simulated costs are those of paths that are not absorbed", "an absorbing end", "use cost(u)"
+            )
         control = Coefficient("control", u, {}, self.process.support)
         ensemble = simulate(
             self.process.controlled(control.resolved()),

@@ -9,24 +9,32 @@ from typing import Any
 
 import numpy as np
 
-from fpsolve.errors import InputError, check_number, check_t_span, check_times
+from fpsolve.errors import BlowUp, InputError, check_number, check_t_span, check_times
 from fpsolve.grids.backward.domain import Domain, choose_domain
-from fpsolve.grids.backward.march import BackwardMarch, BackwardSetting, Nodes
-from fpsolve.grids.backward.solution import CAUSES, SPACE_SAFETY, BackwardSolution, Solves, on_nodes
-from fpsolve.kernels.implicit import FRACTIONS
+from fpsolve.grids.backward.nodes import ABSORBING
+from fpsolve.grids.backward.setting import BackwardSetting
+from fpsolve.grids.backward.solution import (
+    CAUSES,
+    SPACE_SAFETY,
+    BackwardSolution,
+    March,
+    Solves,
+    march_on,
+    on_nodes,
+)
 from fpsolve.problem.coefficient import Coefficient
 from fpsolve.problem.grid import Grid
 from fpsolve.problem.process import Process
 from fpsolve.problem.roughness import rough_places_of, rough_times
 
 _SAVED = 8
-_FIRST_CELLS, _RATIO = 48, 1.5
+FIRST_CELLS, _RATIO = 48, 1.5
 _AIM = 0.4  # part of the goal that space may use
-_ROUNDS, _AGAIN = 12, 4
+_ROUNDS, _AGAIN, _TRIES = 12, 4, 5
 _MORE = 1.3  # times as many nodes when the pointwise estimate asks for more
 _BUDGET = 2e7  # node-steps of one solve
 _STALLED = 0.7  # of the difference before: more nodes do not help
-_LEAST = 1e-12  # tolerance of steps
+_LOCAL, _LEAST = 0.05, 1e-12  # tolerance of steps, in units of the goal, and at least
 _LATER = 2e-9  # of the span: steps end on the later side of a jump in time
 
 
@@ -37,6 +45,7 @@ def solve_backward(
     *,
     potential: Any = None,
     source: Any = None,
+    exit_value: Any = 0.0,
     grid: Grid | None = None,
     t_eval: Any = None,
     rtol: float = 1e-6,
@@ -51,13 +60,15 @@ def solve_backward(
     Parameters
     ----------
     process : SDE
-        v = 0 at an absorbing end, v' = 0 at a reflecting one; an end that is not reached needs nothing.
+        v = `exit_value` at an absorbing end, v' = 0 at a reflecting one; an end that is not reached needs nothing.
     terminal : callable or float
         Function of x; it may grow, like x**2 or exp(x): the domain is where paths from the region of interest go.
     t_span : (float, float)
         Span, t0 < t1.
     potential, source : callable or float, optional
         Functions of x and t; zero unless given.
+    exit_value : float or (float, float)
+        What is paid on leaving through an absorbing end; a pair for the left and the right one.
     grid : Grid, optional
         Region of interest, whose faces become the nodes. Unless given, the region is about the jumps and kinks of the
         terminal function (about 0 if it has none, or one unit inside a single finite end): where paths go from there,
@@ -92,9 +103,20 @@ def solve_backward(
     """
     span = check_t_span(t_span)
     setting = declared(process, terminal, potential, source, span)
+    setting = replace(setting, exit_values=exits("exit_value", exit_value, process))
     goal = check_number("rtol", rtol, above=0.0, below=1.0)
     times = np.linspace(*span, _SAVED + 1)[:-1] if t_eval is None else check_times("t_eval", t_eval, span)
-    return solved(process, setting, times, goal, grid, progress)
+    return solved(setting, choose_domain(setting, grid, FIRST_CELLS), times, goal, grid, progress)
+
+
+def exits(what: str, given: Any, process: Process) -> tuple[float, float]:
+    """Values at the left and at the right end from a number or a pair."""
+    pair = given if isinstance(given, tuple) and len(given) == 2 else (given, given)
+    values = check_number(what, pair[0]), check_number(what, pair[1])
+    if any(values) and "absorbing" not in process.boundary:
+        rule = f"{what} is what is paid at absorbing ends"
+        raise InputError(rule, f"ends that are {' and '.join(process.boundary)}", 'declare boundary="absorbing"')
+    return values
 
 
 def declared(
@@ -134,8 +156,8 @@ def _landings(setting: BackwardSetting) -> tuple[float, ...]:
 
 
 def solved(
-    process: Process,
     setting: BackwardSetting,
+    domain: Domain,
     times: np.ndarray,
     goal: float,
     grid: Grid | None,
@@ -143,7 +165,6 @@ def solved(
 ) -> BackwardSolution:
     """Solve a declared problem, more and more closely."""
     begun = time.perf_counter()
-    domain = choose_domain(setting, grid, _FIRST_CELLS)
     setting = replace(setting, breaks=domain.breaks)
     task = _Refinement(setting, domain, times, goal, grid, progress)
     solves, reason = task.refined()
@@ -155,7 +176,7 @@ def solved(
     verdict = "met" if total <= goal else f"missed{': ' + reason if reason else ''}"
     message = (
         f"{fine.nodes.x.size} nodes on [{fine.nodes.grid.left:.4g}, {fine.nodes.grid.right:.4g}], "
-        f"{fine.times.size - 1} steps of order 8; estimated error {total:.1e} of max |v| on "
+        f"{fine.times.size - 1} steps of order {fine.ORDER}; estimated error {total:.1e} of max |v| on "
         f"[{domain.region[0]:.4g}, {domain.region[1]:.4g}] ({parts}); goal {goal:.0e} {verdict}"
     )
     stats = {
@@ -163,13 +184,13 @@ def solved(
         "steps": fine.times.size - 1,
         "steps refused": fine.refused,
         "node_steps": task.work,
-        "evaluations": task.work * (FRACTIONS.size if setting.moves else 1),
+        "evaluations": task.work * (fine.EVALUATIONS if setting.moves else 1),
         "ends": domain.kinds,
         "region": domain.region,
         "breaks": domain.breaks,
         "seconds": time.perf_counter() - begun,
     }
-    return BackwardSolution(process, solves, times, message, stats)
+    return BackwardSolution(setting.process, solves, times, message, stats)
 
 
 class _Refinement:
@@ -186,16 +207,17 @@ class _Refinement:
     ) -> None:
         self.setting, self.domain, self.goal, self.given, self.progress = setting, domain, goal, given, progress
         self.times = times[times < setting.t_span[1]]
-        self.tol = max(_LEAST, goal)
+        self.tol = max(_LEAST, _LOCAL * goal)
         left, right = domain.region
         seen, (t0, t1) = np.linspace(left, right, 33)[1:-1], setting.t_span
         sizes = np.abs(setting.terminal(seen, t1)) + (t1 - t0) * np.abs(setting.source(seen, 0.5 * (t0 + t1)))
-        self.scale = float(sizes.max()) or 1.0
+        leaving = [abs(v) for v, kind in zip(setting.exit_values, domain.kinds, strict=True) if kind == ABSORBING]
+        self.scale = max(float(sizes.max()), *leaving, 0.0) or 1.0
         self.work = 0
 
-    def _solve(self, cells: int) -> BackwardMarch:
-        nodes = Nodes(self.setting, replace(self.domain.grid, cells=cells), self.domain.kinds)
-        march = BackwardMarch(nodes, self.tol, self.scale)
+    def _solve(self, cells: int) -> March:
+        grid = replace(self.domain.grid, cells=cells)
+        march = march_on(self.setting, grid, self.domain.kinds, self.tol, self.scale)
         self.work += march.node_steps
         return march
 
@@ -225,7 +247,7 @@ class _Refinement:
         return solves, reason
 
     def _refined_in_space(self, cells: int) -> tuple[Solves, str]:
-        coarsest, coarse = (self._solve(max(10, round(cells / _RATIO**k))) for k in (2, 1))
+        cells, coarsest, coarse = self._begun(cells)
         differences = [self._difference(coarse, coarsest)]
         while True:
             fine = self._solve(cells)
@@ -236,10 +258,23 @@ class _Refinement:
             spent = self.work > _BUDGET or len(differences) > _ROUNDS
             if done or stalled or spent:
                 reason = "" if done else "more nodes do not help" if stalled else "the budget of nodes is spent"
-                return Solves(self.domain, fine, coarse, share), reason
+                return Solves(self.domain, fine, coarse.nodes.grid, share), reason
             coarse, cells = fine, int(np.ceil(_RATIO * cells))
 
-    def _difference(self, fine: BackwardMarch, coarse: BackwardMarch) -> float:
+    def _begun(self, cells: int) -> tuple[int, March, March]:
+        """Two coarse solves, and the cells of the next one; more if there are too few to follow the solution at all."""
+        for again in range(_TRIES):
+            try:
+                coarsest, coarse = (self._solve(max(10, round(cells / _RATIO**k))) for k in (2, 1))
+            except BlowUp:
+                if again == _TRIES - 1 or self.given is not None:
+                    raise
+                cells *= 2
+            else:
+                break
+        return cells, coarsest, coarse
+
+    def _difference(self, fine: March, coarse: March) -> float:
         """Largest difference in the region, in units of the largest size there."""
         left, right = self.domain.region
         inside = (coarse.nodes.x >= left) & (coarse.nodes.x <= right)
@@ -251,8 +286,12 @@ class _Refinement:
         return worst
 
     def _share(self, differences: list[float]) -> float:
-        """Part of the last difference that is left as an error of the finer solve, by the order seen; 4 at most."""
-        expected = SPACE_SAFETY / (_RATIO**4 - 1.0)
+        """Part of the last difference that is left as an error of the finer solve, by the order seen.
+
+        The order is 4 at most, and 2 where nodes crowd about what is not smooth.
+        """
+        order = 4 if self.domain.grid.is_uniform else 2
+        expected = SPACE_SAFETY / (_RATIO**order - 1.0)
         if differences[-2] <= 0.0:
             return expected
         seen = min(differences[-1] / differences[-2], 0.9)

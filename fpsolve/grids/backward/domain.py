@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 
 from fpsolve.errors import InputError
-from fpsolve.grids.backward.march import BackwardSetting, Nodes
 from fpsolve.grids.backward.nodes import ABSORBING, DEGENERATE, OPEN, RING, SLOPE
+from fpsolve.grids.backward.setting import BackwardSetting
 from fpsolve.problem.grid import Grid
 from fpsolve.problem.process import Process
 from fpsolve.problem.roughness import rough_places, rough_places_of
@@ -79,9 +79,8 @@ def choose_domain(setting: BackwardSetting, given: Grid | None, cells: int) -> D
     return Domain(grid, kinds, region, furthest, breaks, jumps)  # type: ignore[arg-type]
 
 
-def wider_nodes(domain: Domain, nodes: Nodes) -> tuple[Nodes, int]:
-    """Nodes that go on beyond artificial ends, equally close, and how many there are more on the left."""
-    grid = nodes.grid
+def wider_grid(domain: Domain, grid: Grid) -> tuple[Grid, int]:
+    """A grid that goes on beyond artificial ends, equally close, and how many cells there are more on the left."""
     step, (low, high) = grid.step, grid.span_y
     with np.errstate(divide="ignore"):
         bounds = grid.to_uniform(np.array(domain.furthest))
@@ -92,8 +91,7 @@ def wider_nodes(domain: Domain, nodes: Nodes) -> tuple[Nodes, int]:
     left, right = (int(min(m, n + 1e-6)) if a else 0 for m, n, a in zip(more, room, domain.artificial, strict=True))
     out = grid.nodes(np.array([-float(left), grid.cells + float(right)]))
     ends = float(out[0]) if left else grid.left, float(out[1]) if right else grid.right
-    wide = replace(grid, left=ends[0], right=ends[1], cells=grid.cells + left + right)
-    return Nodes(nodes.setting, wide, domain.kinds), left
+    return replace(grid, left=ends[0], right=ends[1], cells=grid.cells + left + right), left
 
 
 def _seen(p: Process, references: np.ndarray, t_span: tuple[float, float]) -> np.ndarray:
@@ -163,6 +161,8 @@ def _tube(p: Process, starts: np.ndarray, t_span: tuple[float, float], deviation
 
 def _references(setting: BackwardSetting) -> np.ndarray:
     """Points that the region of interest is about: breaks of the terminal function, else a point inside."""
+    if setting.about:
+        return np.array(setting.about)
     left, right = setting.process.support
     if math.isfinite(left) and math.isfinite(right):
         return np.array([left + 0.5 * (right - left)])
@@ -184,7 +184,7 @@ def breaks_of(fn: Callable[[np.ndarray], np.ndarray], left: float, right: float)
     places = rough_places_of(fn, left + inset, right - inset)
     kept: list[float] = []
     for x in places:
-        step = _CLOSE * max(abs(x), 1e-3 * (right - left))
+        step = min(_CLOSE * max(abs(x), 1e-3 * (right - left)), 0.6 * min(x - left, right - x))
         offsets = np.arange(-3.0, 4.0) / 2.0
         wide, narrow = (float(np.abs(np.diff(fn(x + h * offsets), 2)).max()) for h in (step, step / 8.0))
         # a second difference falls by 64 where smooth, by 8 at a kink, not at all at a jump
@@ -221,7 +221,10 @@ def _crowds(
         size = float(np.abs(setting.terminal(np.linspace(*ends, 9), t1)).max()) + 1e-300
         width = ends[1] - ends[0]
         if kind == ABSORBING:
-            values = [abs(float(setting.terminal(end, t1))), abs(width**2 * float(setting.terminal.dx(end, t1, 2)))]
+            values = [
+                abs(float(setting.terminal(end, t1)) - setting.exit_values[side]),
+                abs(width**2 * float(setting.terminal.dx(end, t1, 2))),
+            ]
             values.append(width**2 * abs(float(setting.source(end, t1))))
         elif kind == SLOPE and setting.process.boundary[side] == "reflecting" and end == setting.process.support[side]:
             values = [abs(width * float(setting.terminal.dx(end, t1)))]

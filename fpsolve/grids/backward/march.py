@@ -11,43 +11,19 @@ import numpy as np
 
 from fpsolve.errors import BlowUp, CoefficientError
 from fpsolve.grids.backward.nodes import ABSORBING, RING, SLOPE, node_weights
+from fpsolve.grids.backward.setting import BackwardSetting
 from fpsolve.kernels.backward import backward_step, backward_workspace
 from fpsolve.kernels.implicit import FRACTIONS, LANES
-from fpsolve.problem.coefficient import Coefficient
 from fpsolve.problem.grid import Grid
-from fpsolve.problem.process import Process
 
 _FIRST_STEP = 0.02  # part of the span, at a tolerance of one
 _TARGET = 0.5  # part of the tolerance at which steps aim
 _KEPT = 64  # states between steps that are remembered
 _PANEL = 12  # times of the polynomial through one step
 _SHORTEST = 1e-14  # step, in units of the span
+_NOISE = 1e-15  # rounding of v'' at close nodes, in units of v over the distance squared, as it comes through one step
 _BARYCENTRIC = np.where(np.arange(_PANEL) % 2, -1.0, 1.0) * np.where(np.arange(_PANEL) % (_PANEL - 1), 1.0, 0.5)
 _AVERAGED = np.polynomial.legendre.leggauss(8)
-
-
-@dataclass(frozen=True)
-class BackwardSetting:
-    """-∂t v = f v' + ½ g² v'' - potential v + source - κ ½ g² v'², v(x, t1) = terminal(x); κ = 1 with `bends`.
-
-    `breaks` are places where terminal, potential or source is not smooth, `landings` times (descending) between which
-    all coefficients are smooth; `tol` bounds local errors of v in units of `scale` + |v|.
-    """
-
-    process: Process
-    terminal: Coefficient
-    potential: Coefficient
-    source: Coefficient
-    t_span: tuple[float, float]
-    breaks: tuple[float, ...] = ()
-    landings: tuple[float, ...] = ()
-    bends: bool = False
-
-    @property
-    def moves(self) -> bool:
-        """Whether a coefficient depends on t."""
-        p = self.process
-        return any(c.uses_t for c in (p.drift_coefficient, p.diffusion_coefficient, self.potential, self.source))
 
 
 @dataclass
@@ -122,7 +98,7 @@ class Nodes:
         v = self.averaged(self.setting.terminal, self.setting.t_span[1])
         for side in (0, 1):
             if self.kinds[side] == ABSORBING:
-                v[-side] = 0.0
+                v[-side] = self.setting.exit_values[side]
         return v
 
     def rates(self, t: float) -> np.ndarray:
@@ -155,10 +131,10 @@ class Nodes:
         padded = np.pad(v, reach, mode="wrap" if self.kinds[0] == RING else "constant")
         along = sum(self.weights[0][:, m] * padded[m : m + v.size] for m in range(2 * reach + 1))
         if ABSORBING in self.kinds:
-            along = self._slopes_at_zeros(v, along)
+            along = self._slopes_at_exits(v, along)
         return (along + self.lift1) * self.dx
 
-    def _slopes_at_zeros(self, v: np.ndarray, along: np.ndarray) -> np.ndarray:
+    def _slopes_at_exits(self, v: np.ndarray, along: np.ndarray) -> np.ndarray:
         """Slopes at absorbing ends, where the equation has none."""
         one_sided = node_weights(self.x.size, ("degenerate", "degenerate")).first[[0, -1]] / self.grid.step
         reach = one_sided.shape[1] // 2
@@ -182,6 +158,8 @@ class BackwardMarch:
         Steps that were repeated.
     """
 
+    ORDER, EVALUATIONS = LANES, FRACTIONS.size
+
     def __init__(self, nodes: Nodes, tol: float, scale: float, ends: np.ndarray | None = None) -> None:
         self.nodes, self.tol, self.scale = nodes, tol, scale
         ring = nodes.kinds[0] == RING
@@ -200,29 +178,25 @@ class BackwardMarch:
                 steps.append(self._step(steps[-1], begin, begin - end)[0])
             self.times, self.states = ends, np.array(steps)
 
-    def halved(self) -> BackwardMarch:
-        """The same with every step in two halves."""
-        middle = 0.5 * (self.times[1:] + self.times[:-1])
-        return BackwardMarch(self.nodes, self.tol, self.scale, np.sort(np.concatenate([self.times, middle]))[::-1])
-
     @property
     def node_steps(self) -> int:
         """Nodes times steps, those included that were repeated."""
         return self.nodes.x.size * (self.times.size - 1 + self.refused)
 
     def _step(self, v: np.ndarray, t: float, length: float) -> tuple[np.ndarray, float]:
-        """Values one step further down, and the local error in units of `tol`'s."""
+        """Values one step further down, and the local error without rounding, in units of `scale` + |v|."""
         nodes = self.nodes
         rates = nodes.rates_along(t, length)
         if not np.isfinite(rates).all():
             raise CoefficientError("coefficients must be finite on the grid", f"an overflow near t={t:g}", "bound them")
         result, gap = np.empty_like(v), np.empty_like(v)
         again = self._last == (length, True)
-        bends = nodes.setting.bends
-        backward_step(v, length, rates, bends, nodes.lift1, nodes.weights, again, self._work, result, gap)
+        backward_step(v, length, rates, nodes.weights, again, self._work, result, gap)
         self._last = (length, True)
-        error = np.abs(gap) / (self.scale + np.abs(result))
-        return result, float(error.max()) if np.isfinite(result).all() else np.inf
+        error = float((np.abs(gap) / (self.scale + np.abs(result))).max()) if np.isfinite(result).all() else np.inf
+        # what differences of close values lose comes back from a distance that noise goes in a step: no step is better
+        noise = _NOISE * float(np.sqrt(length * rates[:, 1].max())) / nodes.grid.step
+        return result, max(0.0, error - noise)
 
     def _run(self) -> None:
         t0, t1 = self.nodes.setting.t_span

@@ -9,15 +9,20 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from fpsolve.errors import InputError, check_choice, check_points, check_time
-from fpsolve.grids.backward.domain import Domain, wider_nodes
+from fpsolve.grids.backward.domain import Domain, wider_grid
 from fpsolve.grids.backward.march import BackwardMarch, Nodes
 from fpsolve.grids.backward.nodes import RING
+from fpsolve.grids.backward.setting import BackwardSetting
+from fpsolve.grids.backward.value_march import ValueMarch
+from fpsolve.grids.backward.value_nodes import ValueNodes
 from fpsolve.grids.budgets import ErrorBudget
 from fpsolve.grids.extrapolation import interpolate
 from fpsolve.grids.slices import SOLVING
 from fpsolve.problem.estimate import Estimate
+from fpsolve.problem.grid import Grid
 from fpsolve.problem.process import Process
 
+March = BackwardMarch | ValueMarch
 NAMES = ("value", "gradient")
 CAUSES = ("space", "time", "domain", "rounding")
 SPACE_SAFETY, _TIME_SAFETY, _DOMAIN_SAFETY = 3.0, 3.0, 2.0
@@ -25,6 +30,7 @@ _WINDOW, _PARTS = 5, 60  # nodes, and parts of the region, over which the larges
 _ROUNDED = 3e-14  # relative rounding of values: eps times the weights of the extrapolation in time
 _LASTING = 0.03  # part of the rounding of the terminal values that does not decay with v
 _KEPT = 64
+_FEWER, _BETWEEN_SAFETY = 8, 2.0  # points of a lower polynomial between nodes
 _SHIFT = 0.3  # part of a cell by which a jump inside it is misplaced
 
 
@@ -101,16 +107,21 @@ class BackwardSolution:
 
 
 class Solves:
-    """A fine solve and its witnesses: fewer nodes, half the steps, a wider domain."""
+    """A fine solve and its witnesses at the same times: fewer nodes; these with half the steps, or a wider domain."""
 
-    def __init__(self, domain: Domain, fine: BackwardMarch, coarse: BackwardMarch, share: float) -> None:
-        self.setting, self.domain, self.fine, self.coarse, self.share = fine.nodes.setting, domain, fine, coarse, share
-        self.halved = coarse.halved()
-        self.wide: BackwardMarch | None = None
+    def __init__(self, domain: Domain, fine: March, coarse: Grid, share: float) -> None:
+        self.setting, self.domain, self.fine, self.share = fine.nodes.setting, domain, fine, share
+        middle = 0.5 * (fine.times[1:] + fine.times[:-1])
+        twice = np.sort(np.concatenate([fine.times, middle]))[::-1]
+        self.coarse, self.halved = (self._witness(coarse, times) for times in (fine.times, twice))
+        self.wide: March | None = None
         if any(domain.artificial):
-            nodes, self._more = wider_nodes(domain, coarse.nodes)
-            self.wide = BackwardMarch(nodes, coarse.tol, coarse.scale)
+            grid, self._more = wider_grid(domain, coarse)
+            self.wide = self._witness(grid, fine.times)
         self._fields: dict[tuple[str, float], tuple[np.ndarray, dict[str, np.ndarray]]] = {}
+
+    def _witness(self, grid: Grid, times: np.ndarray) -> March:
+        return march_on(self.setting, grid, self.domain.kinds, self.fine.tol, self.fine.scale, times)
 
     def fields(self, name: str, t: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Field at the fine nodes, and its errors by cause."""
@@ -131,11 +142,19 @@ class Solves:
         if self.wide is not None:
             wide = field_of(self.wide, name, t)[self._more : self._more + rough.size]
             differences["domain"] = self._carried(_DOMAIN_SAFETY * (wide - rough))
-        differences["space"] = differences["space"] + self._from_jumps(t)
+        differences["space"] += self._from_jumps(t) + self._between_nodes(value)
         size = maximum_filter1d(np.abs(field_of(self.fine, "value", t)), _WINDOW, mode="nearest")
         size = size + _LASTING * self.fine.scale
         rounding = _ROUNDED * (size if name == "value" else np.abs(value) + 0.1 * size * fine.dx / fine.grid.step)
         return value, differences | {"rounding": rounding}
+
+    def _between_nodes(self, value: np.ndarray) -> np.ndarray:
+        """Error of the polynomials between nodes, the larger one on either side, from those of lower degree."""
+        nodes = self.fine.nodes
+        middles = nodes.grid.nodes(np.arange(nodes.grid.cells) + 0.5)
+        apart = np.abs(on_nodes(nodes, value, middles) - on_nodes(nodes, value, middles, _FEWER))
+        sides = np.pad(_BETWEEN_SAFETY * apart, 1, mode="wrap" if nodes.kinds[0] == RING else "edge")
+        return np.maximum(sides[1:], sides[:-1])[: value.size]
 
     def _from_jumps(self, t: float) -> float:
         """What the place of a jump of f or g in its cell shifts v by: of first order in the width of the cell."""
@@ -153,8 +172,6 @@ class Solves:
         """Largest size near each node: differences change sign, and nodes that crowd are all near one such place."""
         size = np.abs(difference)
         near = maximum_filter1d(size, _WINDOW, mode="nearest")
-        if not self.setting.breaks:
-            return near
         left, right = self.domain.region
         part = np.clip(np.floor((x - left) / (right - left) * _PARTS) + 1, 0, _PARTS + 1).astype(int)
         largest = np.zeros(_PARTS + 2)
@@ -185,8 +202,7 @@ class Solves:
             return error
         total = sum(self.fields(name, t)[1].values(), np.zeros(field.size))
         places = np.clip(nodes.grid.place(points), 0.0, float(field.size - 1))
-        near = np.maximum(total[np.floor(places).astype(int)], total[np.ceil(places).astype(int)])
-        error[inside] = near + np.abs(on_nodes(nodes, field, points) - on_nodes(nodes, field, points, 8))
+        error[inside] = np.maximum(total[np.floor(places).astype(int)], total[np.ceil(places).astype(int)])
         return error
 
     def _placed(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -214,13 +230,27 @@ class Solves:
         return ErrorBudget(norm, times, initial=np.zeros(times.size), **parts)
 
 
-def field_of(march: BackwardMarch, name: str, t: float) -> np.ndarray:
+def march_on(
+    setting: BackwardSetting,
+    grid: Grid,
+    kinds: tuple[str, str],
+    tol: float,
+    scale: float,
+    ends: np.ndarray | None = None,
+) -> March:
+    """One solve at the faces of a grid."""
+    if setting.bends:
+        return ValueMarch(ValueNodes(setting, grid, kinds), tol, scale, ends)
+    return BackwardMarch(Nodes(setting, grid, kinds), tol, scale, ends)
+
+
+def field_of(march: March, name: str, t: float) -> np.ndarray:
     """Value or gradient of one solve at its nodes."""
     v = march.values(t)
     return v if name == "value" else march.nodes.gradient(v)
 
 
-def on_nodes(nodes: Nodes, field: np.ndarray, x: np.ndarray, points: int = 10) -> np.ndarray:
+def on_nodes(nodes: Nodes | ValueNodes, field: np.ndarray, x: np.ndarray, points: int = 10) -> np.ndarray:
     """A field of one solve at points on its grid, by local polynomials."""
     closed = np.append(field, field[0]) if nodes.kinds[0] == RING else field
     return interpolate(nodes.grid, closed, x, min(points, closed.size))
