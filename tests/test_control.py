@@ -1,6 +1,7 @@
 """Control: three routes to one value function, slips in one of them, the verification gap, closed forms, bridges."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pytest
