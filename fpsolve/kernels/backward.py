@@ -15,6 +15,7 @@ from fpsolve.kernels.implicit import (
     GAP,
     HALVES,
     MEETING,
+    eliminate,
     places,
     substitute_ring,
 )
@@ -44,17 +45,7 @@ def _factorise_nodes(first, second, rate, weights, substep, place, low, up, pivo
                 row[at, lane] -= substep[lane] * (first[i, lane] * d1[i, m] + second[i, lane] * d2[i, m])
         for lane in range(count):
             row[reach, lane] += 1.0 + substep[lane] * rate[i, lane]
-        for k in range(max(0, reach - r), reach):
-            for lane in range(count):
-                share = row[k, lane] * pivot[r + k - reach, lane]
-                low[r, reach - 1 - k, lane] = share
-                for m in range(reach):
-                    row[k + 1 + m, lane] -= share * up[r + k - reach, m, lane]
-        for lane in range(count):
-            pivot[r, lane] = 1.0 / row[reach, lane]
-        for k in range(reach):
-            for lane in range(count):
-                up[r, k, lane] = row[reach + 1 + k, lane]
+        eliminate(row, r, low, up, pivot)
 
 
 @kernel

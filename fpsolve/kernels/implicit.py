@@ -18,7 +18,8 @@ from __future__ import annotations
 import numpy as np
 
 from fpsolve.kernels.coefficients import OK, call_coefficient
-from fpsolve.kernels.compile import kernel
+from fpsolve.kernels.compile import inner_kernel, kernel
+from fpsolve.kernels.extrapolation import substep_ends, weights_at_zero
 from fpsolve.kernels.lanes import REACH, WIDTH, factorise_lanes, substitute_lanes
 
 LANES, HALVES = 8, 2  # the lanes with few substeps are done when half of them go on
@@ -26,23 +27,27 @@ NOT_FINITE, TOO_MANY, STEP_VANISHED = 2, 3, 4
 
 COUNTS = np.array([1, 2, 3, 4, 6, 8, 12, 16])
 # when substeps end, in units of the step: many lanes meet at the same times
-FRACTIONS = np.unique(np.round(np.concatenate([np.arange(1.0, c + 1.0) / c for c in COUNTS]), 12))
-_ENDS = np.minimum(np.arange(1.0, COUNTS[-1] + 1.0)[:, None] / COUNTS, 1.0)
-MEETING = np.searchsorted(FRACTIONS, np.round(_ENDS, 12))  # (substep, lane) -> index in FRACTIONS
+FRACTIONS, _MEETING = substep_ends(COUNTS)
+MEETING = np.ascontiguousarray(_MEETING.T)  # (substep, lane) -> index in FRACTIONS
+BEST = weights_at_zero(COUNTS)
+GAP = BEST - weights_at_zero(COUNTS, 1)
 
 
-def _weights_at_zero(first: int) -> np.ndarray:
-    """Weights of lanes first..7 in the polynomial through their results, taken at substep zero."""
-    steps = 1.0 / COUNTS[first:]
-    weights = np.zeros(LANES)
-    for k, s in enumerate(steps):
-        others = np.delete(steps, k)
-        weights[first + k] = np.prod(others / (others - s))
-    return weights
-
-
-BEST = _weights_at_zero(0)
-GAP = BEST - _weights_at_zero(1)
+@inner_kernel
+def eliminate(row, r, low, up, pivot):  # type: ignore[no-untyped-def]
+    """Take the pivots before row r out of it in every lane, and file what is left as row r of the factors."""
+    reach, count = low.shape[1], low.shape[2]  # not constants: unrolled, the loops would take seconds to compile
+    for k in range(max(0, reach - r), reach):
+        for lane in range(count):
+            share = row[k, lane] * pivot[r + k - reach, lane]
+            low[r, reach - 1 - k, lane] = share
+            for m in range(reach):
+                row[k + 1 + m, lane] -= share * up[r + k - reach, m, lane]
+    for lane in range(count):
+        pivot[r, lane] = 1.0 / row[reach, lane]
+    for k in range(reach):
+        for lane in range(count):
+            up[r, k, lane] = row[reach + 1 + k, lane]
 
 
 @kernel
@@ -52,7 +57,7 @@ def factorise_ring(velocity, spread, value, slope, substep, place, low, up, pivo
     Rows of `up` are kept as they are.
     """
     n = velocity.shape[0] - 1
-    reach, count = low.shape[1], low.shape[2]  # not constants: unrolled, the loops would take seconds to compile
+    reach, count = low.shape[1], low.shape[2]
     row = np.empty((2 * reach + 1, count))
     cell = np.empty(n, np.int64)
     for i in range(n):
@@ -73,17 +78,7 @@ def factorise_ring(velocity, spread, value, slope, substep, place, low, up, pivo
                 row[at, lane] += substep[lane] * (out - into)
         for lane in range(count):
             row[reach, lane] += 1.0
-        for k in range(max(0, reach - r), reach):
-            for lane in range(count):
-                share = row[k, lane] * pivot[r + k - reach, lane]
-                low[r, reach - 1 - k, lane] = share
-                for m in range(reach):
-                    row[k + 1 + m, lane] -= share * up[r + k - reach, m, lane]
-        for lane in range(count):
-            pivot[r, lane] = 1.0 / row[reach, lane]
-        for k in range(reach):
-            for lane in range(count):
-                up[r, k, lane] = row[reach + 1 + k, lane]
+        eliminate(row, r, low, up, pivot)
 
 
 @kernel

@@ -19,30 +19,17 @@ import numpy as np
 
 from fpsolve.kernels.coefficients import OK, call_coefficient
 from fpsolve.kernels.compile import inner_kernel, kernel
+from fpsolve.kernels.extrapolation import substep_ends, weights_at_zero
 
 REACH = 4  # points on each side that a derivative sees
 BAND = 2 * REACH + 1
 NOT_FINITE, TOO_MANY, STEP_VANISHED = 2, 3, 4
 COUNTS = np.array([1, 2, 3, 4, 6, 8, 12])
 ORDER = COUNTS.size
-FRACTIONS = np.unique(np.round(np.concatenate([np.arange(1.0, c + 1.0) / c for c in COUNTS]), 12))
-MEETING = np.zeros((ORDER, COUNTS[-1]), np.int64)  # (row, substep) -> index in FRACTIONS
-for _k, _count in enumerate(COUNTS):
-    MEETING[_k, :_count] = np.searchsorted(FRACTIONS, np.round(np.arange(1.0, _count + 1.0) / _count, 12))
+FRACTIONS, MEETING = substep_ends(COUNTS)  # (row, substep) -> index in FRACTIONS
+BEST = weights_at_zero(COUNTS)
+GAP = BEST - weights_at_zero(COUNTS, 1)
 _FUSED: dict[str, Any] = {"fastmath": {"contract"}}  # products and sums may be rounded once
-
-
-def _weights_at_zero(first: int) -> np.ndarray:
-    steps = 1.0 / COUNTS[first:]
-    weights = np.zeros(ORDER)
-    for k, s in enumerate(steps):
-        others = np.delete(steps, k)
-        weights[first + k] = np.prod(others / (others - s))
-    return weights
-
-
-BEST = _weights_at_zero(0)
-GAP = BEST - _weights_at_zero(1)
 
 
 @kernel(**_FUSED)
