@@ -14,7 +14,8 @@ from fpsolve.errors import BlowUp, DensityError, InputError, check_choice, check
 from fpsolve.grids.log_density.march import Equation, Slab, Track
 from fpsolve.grids.log_density.nodes import Closure, Nodes
 from fpsolve.grids.log_density.plan import REACH_STDS, TAIL, Scout, plan
-from fpsolve.grids.log_density.solution import LOOSER, Levels, LogDensityEvolution
+from fpsolve.grids.log_density.solution import Levels, LogDensityEvolution
+from fpsolve.grids.slices import CAUSES
 from fpsolve.paths.evolution import Evolution
 from fpsolve.problem.density import as_law
 from fpsolve.problem.grid import Grid
@@ -24,12 +25,10 @@ from fpsolve.problem.process import Process
 SCHEMES = ("auto", "moving", "fixed")
 _SAVED = 9
 _CELLS = 18.0  # per length 2.2/Δ of a layer, at rtol 1e-6: eight in 1/Δ
-_FINER, _ROUNDS = 1.4, 3
+_FINER, _FINER_STEPS, _ROUNDS = 1.4, 1e-2, 3  # more cells, smaller tolerance of the steps in the next round
 _TOL = 0.2  # local error of the score by the steps, in units of rtol
-_WIDER = 0.3  # part of the domain that the wider one adds on each side
-_GROWTH = 1.12  # of the cells there
-_DOMAINS = 4
-_HEAVY = 1e3  # standard deviations within which all mass is, unless tails are those of a power law
+_FURTHER = 3.0  # standard deviations
+_NARROWER = 0.05  # part of the domain that the narrower one lacks on each side
 _LOW = 1e-9  # relative noise that counts as none
 
 
@@ -85,13 +84,16 @@ def solve_log_density(
     CoefficientError
         If a coefficient is not finite where it is needed; what it raises comes back as itself.
     BlowUp
-        If no step is short enough.
+        If no step is short enough, or layers are thinner or faster than points can follow.
 
     Notes
     -----
-    Berner et al., Lemma 2.3, for the reversed clock. Where f - ∂x g² - g² s points inward, what comes in through an
-    end of the domain is the asymptote of the tail: φ is continued by a parabola in x, or for tails of a power law in
-    log|x|. Where that is not enough, the error by the domain says so.
+    Berner et al., Lemma 2.3, for the reversed clock. The domain goes with mean and standard deviation, 16 of these to
+    each side, or to where a mass of 1e-14 is left for tails of a power law; kinks of log q0 are started on cells of
+    1e-4/Δ for a jump Δ of the score, which grow with them like √t. Layers that go out through an end for good are cut
+    off before; `message` says where the domain ends. Where f - ∂x g² - g² s points inward, what comes in through an
+    end is the asymptote of the tail: φ is continued by a parabola in x, or for tails of a power law in log|x|. Where
+    that is not enough, the error by the domain says so.
 
     Examples
     --------
@@ -114,27 +116,29 @@ def solve_log_density(
         raise InputError("points that move are chosen, not given", grid, "leave grid= out, or scheme=")
     task = _Task(ito, law, span, goal, clock == "reversed")
     task.choose(grid)
-    cells, rounds = _CELLS * max(1.0, (1e-6 / goal) ** 0.125), 0
-    while True:
-        found = LogDensityEvolution(process, law, task.levels(cells), times, span if task.reversed else None, grid)
-        rounds += 1
+    for rounds in range(_ROUNDS):
+        found = LogDensityEvolution(process, law, task.levels(), times, span if task.reversed else None, grid)
         reached = _reached(found, times)
         if progress:
-            print(f"{task.slabs[0].nodes.x.size} points: estimated error {reached:.1e}", file=sys.stderr)
-        if reached <= goal or grid is not None or rounds == _ROUNDS:
+            print(f"{task.slabs[0].nodes.x.size} points: estimated error {reached['all']:.1e}", file=sys.stderr)
+        if reached["all"] <= goal or rounds == _ROUNDS - 1 or not task.refine(reached):
             break
-        cells *= _FINER
-    return found.described(task.message(found, reached), task.stats(found, time.perf_counter() - begun))
+    return found.described(task.message(found, reached["all"]), task.stats(found, time.perf_counter() - begun))
 
 
 def _clock_of(span: tuple[float, float], clock: str) -> tuple[float, float]:
     return span if clock == "forward" else (0.0, span[1] - span[0])
 
 
-def _reached(found: LogDensityEvolution, times: np.ndarray) -> float:
-    """Largest error of the score in units of its root mean square."""
-    moments = [found.moment(float(t)) for t in times]
-    return max(float(at.total("score")[at.region].max()) / at.rms for at in moments)
+def _reached(found: LogDensityEvolution, times: np.ndarray) -> dict[str, float]:
+    """Largest error of the score in units of its root mean square, by cause and of all."""
+    moments = [found.moment(float(t)) for t in times if not found.starts_at(float(t))]
+    parts = {cause: [at.errors["score"][cause] for at in moments] for cause in CAUSES}
+    parts["all"] = [at.total("score") for at in moments]
+    return {
+        name: max((float(e[at.region].max()) / at.rms for e, at in zip(errors, moments, strict=True)), default=0.0)
+        for name, errors in parts.items()
+    }
 
 
 class _Task:
@@ -145,74 +149,63 @@ class _Task:
     ) -> None:
         self.law, self.goal, self.reversed = law, goal, reversed_clock
         self.equation = Equation(process, span, reversed_clock)
-        self.span = span
+        self.span, self.tol = span, _TOL * goal
+        self.cells = _CELLS * max(1.0, (1e-6 / goal) ** 0.125)
         self.slabs: list[Slab] = []
         self.scout: Scout | None = None
+        self.stds = REACH_STDS
         self.grid: Grid | None = None
 
     def choose(self, grid: Grid | None) -> None:
         """Domain and closures; by coarse solves until the domain holds all that it should at every time."""
         if grid is not None:
             self.grid = replace(grid, cells=4 * math.ceil(grid.cells / 4))
-            self.left, self.right = grid.left, grid.right
-            self.closures = _closures(self.law, self.left, self.right)
+            self.closures = _closures(self.law, grid.left, grid.right)
             return
         low, high = self.law.quantile_span(TAIL)
-        fix = "give grid=, graded towards the middle or the kink: fps.Grid(left, right, cells, stretch=..., centre=...)"
-        if high - low > _HEAVY * _middle_and_half(self.law)[1]:
-            raise InputError("domain and points are chosen for laws without tails of a power law", self.law, fix)
-        if self.law.breaks:
-            raise InputError("domain and points are chosen for laws without kinks", self.law.breaks, fix)
-        middle, half = _middle_and_half(self.law)
-        self.left, self.right = min(low, middle - REACH_STDS * half), max(high, middle + REACH_STDS * half)
-        for _ in range(_DOMAINS):
-            self.closures = _closures(self.law, self.left, self.right)
-            self.scout = Scout(self.equation, self.law, self.closures)
-            self.scout.run(self.left, self.right, middle, half)
-            left = min(look.middle - REACH_STDS * look.half for look in self.scout.seen)
-            right = max(look.middle + REACH_STDS * look.half for look in self.scout.seen)
-            room = 0.02 * (self.right - self.left)
-            if left >= self.left - room and right <= self.right + room:
-                break
-            self.left, self.right = min(left, self.left), max(right, self.right)
+        self.closures = _closures(self.law, low, high)
+        middle, half = _middle_and_half(self.law, any(closure.log for closure in self.closures))
+        left, right = min(low, middle - self.stds * half), max(high, middle + self.stds * half)
+        self.scout = Scout(self.equation, self.law, self.closures, self.stds)
+        self.scout.run(left, right, middle, half)
 
-    def levels(self, cells: float) -> Levels:
-        """Solve at all levels, `cells` to a length."""
+    def refine(self, reached: dict[str, float]) -> bool:
+        """Whether there is more to do about what keeps the error above the goal: prepare it."""
+        space, steps, domain = (reached[cause] > 0.4 * self.goal for cause in ("space", "time", "domain"))
+        if steps:
+            self.tol *= max(_FINER_STEPS, 0.2 * self.goal / reached["time"])
+        if self.grid is not None:
+            return steps
+        if space:
+            self.cells *= _FINER
+        if domain:
+            self.stds += _FURTHER
+            self.choose(None)
+        return space or steps or domain
+
+    def levels(self) -> Levels:
+        """Solve at all levels."""
         if self.grid is not None:
             nodes = Nodes(self.grid.faces, self.closures)
             self.slabs = [Slab(*self.span, nodes, nodes)]
         elif self.scout is not None:
-            self.slabs = plan(self.scout, self.left, self.right, cells)
-        tol = _TOL * self.goal
+            self.slabs = plan(self.scout, self.cells)
+        tol = self.tol
         quarter: Track | None
         try:
             quarter = self._track(4, tol)
         except BlowUp:  # too coarse for its layers: then the difference of the other two counts
             quarter = None
-        extra = self._beyond()
-        wide = Track(self.equation, self.law, [self._widened(slab, extra) for slab in self.slabs], tol)
-        return Levels(
-            self._track(1, tol), self._track(2, tol), quarter, self._track(2, LOOSER * tol), wide, extra[0].size
-        )
+        half = self._track(2, tol)
+        split = Track(self.equation, self.law, self._slabs(2), tol, half, 2)
+        narrow = Track(self.equation, self.law, [_narrower(slab) for slab in self._slabs(2)], tol, half)
+        return Levels(self._track(1, tol), half, quarter, split, narrow)
+
+    def _slabs(self, step: int) -> list[Slab]:
+        return [Slab(s.start, s.end, s.nodes.every(step), s.after.every(step)) for s in self.slabs]
 
     def _track(self, step: int, tol: float) -> Track:
-        slabs = [Slab(s.start, s.end, s.nodes.every(step), s.after.every(step)) for s in self.slabs]
-        return Track(self.equation, self.law, slabs, tol)
-
-    def _beyond(self) -> tuple[np.ndarray, np.ndarray]:
-        """Points beyond both ends, at ever larger distances."""
-        width = _WIDER * (self.right - self.left)
-        parts = np.cumsum(_GROWTH ** np.arange(1.0, 25.0))
-        parts *= width / parts[-1]
-        return self.left - parts[::-1], self.right + parts
-
-    def _widened(self, slab: Slab, extra: tuple[np.ndarray, np.ndarray]) -> Slab:
-        def wider(nodes: Nodes) -> Nodes:
-            zero = np.zeros(extra[0].size)
-            velocity = None if nodes.velocity is None else np.concatenate([zero, nodes.velocity, zero])
-            return Nodes(np.concatenate([extra[0], nodes.x, extra[1]]), self.closures, velocity, nodes.begun)
-
-        return Slab(slab.start, slab.end, wider(slab.nodes), wider(slab.after))
+        return Track(self.equation, self.law, self._slabs(step), tol)
 
     def message(self, found: LogDensityEvolution, reached: float) -> str:
         """What was done, and what is known."""
@@ -221,14 +214,20 @@ class _Task:
         most = max(slab.nodes.x.size for slab in self.slabs)
         how = "at rest" if self.grid is not None else f"moving through {len(self.slabs)} slabs of time"
         tails = "/".join("power" if closure.log else "parabola" for closure in self.closures)
+        left, right = self.domain(found)
         reach = f"[{known[0]:.4g}, {known[-1]:.4g}]" if known.size else "no interval"
         return (
-            f"log-density{' in the reversed clock' if self.reversed else ''} on [{self.left:.4g}, {self.right:.4g}]: "
+            f"log-density{' in the reversed clock' if self.reversed else ''} on [{left:.4g}, {right:.4g}] at the end: "
             f"up to {most} points {how}, {found._levels.fine.steps} steps, tails continued by {tails}; estimated error "
             f"of the score within 12 standard deviations {reached:.1e} of its root mean square, "
             f"{'meets' if reached <= self.goal else 'misses'} rtol={self.goal:.0e}; "
             f"so well known at the end on {reach}"
         )
+
+    def domain(self, found: LogDensityEvolution) -> tuple[float, float]:
+        """First and last point at the end of the forward span."""
+        x = found.moment(found.t_span[0 if self.reversed else 1]).nodes.x
+        return float(x[0]), float(x[-1])
 
     def stats(self, found: LogDensityEvolution, seconds: float) -> dict[str, Any]:
         """Counters."""
@@ -238,19 +237,29 @@ class _Task:
             "slabs": len(self.slabs),
             "steps": found._levels.fine.steps,
             "point-steps": self.equation.point_steps,
-            "domain": (self.left, self.right),
+            "domain": self.domain(found),
             "seconds": seconds,
             "mass defect": abs(found.mass(found.t_span[0 if self.reversed else 1]) - 1.0),
         }
 
 
-def _middle_and_half(law: Law) -> tuple[float, float]:
-    """Mean and standard deviation; of heavy tails those of the middle 80 %, as if normal."""
+def _narrower(slab: Slab) -> Slab:
+    """The same without the points near both ends."""
+    cuts = []
+    for x in (slab.nodes.x, slab.after.x):
+        apart = _NARROWER * (x[-1] - x[0])
+        cuts += [int(np.searchsorted(x, x[0] + apart)), x.size - int(np.searchsorted(x, x[-1] - apart))]
+    cut = max(2, min(cuts))
+    return Slab(slab.start, slab.end, slab.nodes.without(cut), slab.after.without(cut))
+
+
+def _middle_and_half(law: Law, power: bool) -> tuple[float, float]:
+    """Mean and standard deviation; of tails like a power those of the middle 80 %, as if normal, if these are less."""
     low, mid, high = (float(law.ppf(p)) for p in (0.1, 0.5, 0.9))
     core = (high - low) / 2.563
     mean, std = law.mean(), law.std()
     heavy = not (math.isfinite(mean) and math.isfinite(std)) or std > 3.0 * core + abs(mean - mid)
-    return (mid, core) if heavy else (mean, std)
+    return (mid, core) if power and heavy else (mean, std)
 
 
 def _closures(law: Law, left: float, right: float) -> tuple[Closure, Closure]:

@@ -16,7 +16,8 @@ from fpsolve.problem.law import Law
 from fpsolve.problem.process import Process
 
 _ROOM = 256  # steps that are kept before more room is made
-_MOST_STEPS = 20_000
+_MOST_STEPS = 5_000  # in one slab
+_EVALUATIONS = 3e7  # of each coefficient in a usual solve
 _NOISE = 3e-13  # rounding of log q in one step, relative, after extrapolation has amplified it
 
 
@@ -31,7 +32,7 @@ class Equation:
         self.sign = -1.0 if reversed_clock else 1.0
         parts = (process.drift_coefficient, process.diffusion_coefficient)
         self._changes = any(part.uses_t for part in parts)
-        self.blocks = [part.block(1e6, span) for part in parts]
+        self.blocks = [part.block(_EVALUATIONS, span) for part in parts]
         self.point_steps = 0
 
     @property
@@ -70,14 +71,23 @@ class Equation:
                 times.append(at[:taken])
                 states.append(self.sign * room[:taken])
             if sum(part.size for part in times) > _MOST_STEPS:
-                raise BlowUp(f"more than {_MOST_STEPS} steps up to t={t:.6g}", x=np.nan, time=t)
+                raise BlowUp(f"more than {_MOST_STEPS} steps are needed near t={t:.6g}", x=np.nan, time=t)
         return np.concatenate(times), np.concatenate(states), step
 
     def single(self, nodes: Nodes, logs: np.ndarray, t: float, length: float) -> np.ndarray:
-        """One step, within one that was taken."""
+        """One step of that length."""
+        self.point_steps += logs.size
         status, u = single_step(self.sign * logs, t, length, nodes.points, self._problem, self._moves(nodes))
         self._check(status, t)
         return self.sign * u
+
+    def steps(self, nodes: Nodes, logs: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """Log q at `times`, from `logs` at the first of them, by one step from each to the next."""
+        states = np.empty((times.size, logs.size))
+        states[0] = logs
+        for k in range(times.size - 1):
+            states[k + 1] = self.single(nodes, states[k], float(times[k]), float(times[k + 1] - times[k]))
+        return states
 
 
 @dataclass
@@ -93,18 +103,34 @@ class Slab:
 
 
 class Track:
-    """The solution at one resolution and tolerance, known at every time."""
+    """The solution at one resolution and tolerance, known at every time.
 
-    def __init__(self, equation: Equation, law: Law, slabs: list[Slab], tol: float) -> None:
+    With `like` it takes the steps of that other track instead, each in `parts` parts.
+    """
+
+    def __init__(
+        self,
+        equation: Equation,
+        law: Law,
+        slabs: list[Slab],
+        tol: float,
+        like: Track | None = None,
+        parts: int = 1,
+    ) -> None:
         self.equation, self.slabs, self.tol = equation, slabs, tol
         logs, before, step = np.empty(0), None, 1e-3 * (slabs[0].end - slabs[0].start)
-        for slab in slabs:
+        for k, slab in enumerate(slabs):
             x = slab.nodes.x
             if before is None:
                 logs = law.logpdf(x)
             elif before.x.size != x.size or (before.x != x).any():
                 logs = before.interpolate(logs, x)
-            slab.times, slab.logs, step = equation.follow(slab.nodes, logs, slab.start, slab.end, tol, step)
+            if like is None:
+                slab.times, slab.logs, step = equation.follow(slab.nodes, logs, slab.start, slab.end, tol, step)
+            else:
+                known: Any = like.slabs[k].times
+                slab.times = np.interp(np.arange(parts * (known.size - 1) + 1) / parts, np.arange(known.size), known)
+                slab.logs = equation.steps(slab.nodes, logs, slab.times)
             logs, before = slab.logs[-1], slab.after
         self._ends = [slab.end for slab in slabs]
 

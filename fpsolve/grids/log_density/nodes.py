@@ -88,6 +88,11 @@ class Nodes:
         velocity = None if self.velocity is None else self.velocity[::step]
         return Nodes(self.x[::step], self.closures, velocity, self.begun)
 
+    def without(self, count: int) -> Nodes:
+        """All but the first and last `count` points."""
+        velocity = None if self.velocity is None else self.velocity[count:-count]
+        return Nodes(self.x[count:-count], self.closures, velocity, self.begun)
+
     @cached_property
     def _weights(self) -> np.ndarray:
         weights = np.empty((2, BAND, self.x.size))
@@ -165,13 +170,18 @@ def dilated(x: np.ndarray, scale: np.ndarray, times: float) -> tuple[np.ndarray,
 
 
 class Spacing:
-    """A length scale over [left, right] from which points are made: `cells` per length."""
+    """A length scale over [left, right] from which points are made: `cells` per length.
 
-    def __init__(self, x: np.ndarray, scale: np.ndarray, left: float, right: float, widest: float) -> None:
-        x = np.concatenate([x, np.linspace(left, right, 65)])
-        scale = np.concatenate([scale, np.full(65, widest)])
+    It is nowhere above `widest`, a pair of points that reach from end to end and lengths there.
+    """
+
+    def __init__(
+        self, x: np.ndarray, scale: np.ndarray, widest: tuple[np.ndarray, np.ndarray], left: float, right: float
+    ) -> None:
+        scale = np.append(np.minimum(scale, np.interp(x, *widest)), widest[1])
+        x = np.append(x, widest[0])
         inside = (x >= left) & (x <= right) & np.isfinite(scale)
-        self.x, self.scale = envelope(x[inside], np.minimum(scale[inside], widest))
+        self.x, self.scale = envelope(x[inside], scale[inside])
         keep = np.append(True, np.diff(self.x) > 1e-12 * (right - left))
         self.x, self.scale = self.x[keep], self.scale[keep]
         # the envelope has a corner between two points: what is between is less wide than the mean

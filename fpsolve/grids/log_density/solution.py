@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,27 +23,26 @@ from fpsolve.problem.law import Law, pointwise
 from fpsolve.problem.process import Process
 
 REGION = 12.0  # standard deviations about the mean in which the score is judged
-LOOSER = 30.0  # times the tolerance of the level that shows the error by time
 _WINDOW = 7
-_LEAST, _SAFETY = 1.0 / 16.0, 4.0  # of the difference of two levels that is taken for the error of the finer one
-_TIME = 1.0 / 6.0  # the same for the tolerances
-_ANYWHERE = 0.3  # of the tolerance of a step: so much it may be wrong where a looser one shows no difference
+_LEAST, _SAFETY = 1.0 / 8.0, 4.0  # of the difference of two levels that is taken for the error of the finer one
+_TIME = 2.0  # of the difference that steps in two parts make: the finest level has steps of its own
+_ANYWHERE = 0.3  # of the tolerance of a step: so much it may be wrong where that shows no difference
+_DOMAIN = 6.0  # of the difference to the narrower domain is taken for the error of the whole one
 _KEPT = 64
 
 
 @dataclass(frozen=True)
 class Levels:
-    """The solution, with half and a quarter of the points, with half at a loose tolerance, and on a wider domain.
+    """The solution; with half and a quarter of the points; with half, each step in two parts; on a narrower domain.
 
-    `wide` has `cut` more points on each side, or is None where nothing lies beyond.
+    The steps of `split` and `narrow` are those of `half`; `narrow` lacks some of its points near each end.
     """
 
     fine: Track
     half: Track
     quarter: Track | None
-    loose: Track
-    wide: Track | None
-    cut: int
+    split: Track
+    narrow: Track
 
 
 class Moment:
@@ -55,30 +54,34 @@ class Moment:
         self.masses = self.nodes.cell_integrals(self.logs)
         self.middle, self.half = middle_and_half(self.nodes, self.logs)
         fine = np.array([self.logs, self.score])
-        halves, loose = (self._fields(track.at(t)) for track in (levels.half, levels.loose))
+        halves, split = (self._fields(track.at(t)) for track in (levels.half, levels.split))
         space = _windowed(halves - fine[:, ::2])
         if levels.quarter is not None:
             before = _windowed(self._fields(levels.quarter.at(t)) - halves[:, ::2])
             with np.errstate(divide="ignore", invalid="ignore"):
                 shrink = np.clip(np.nan_to_num(_SAFETY * space[:, ::2] / before, nan=_LEAST), _LEAST, 1.0)
             space = space * _between(maximum_filter1d(shrink, 3, axis=1))
-        domain = np.zeros_like(fine)
-        if levels.wide is not None:
-            wider = self._fields(levels.wide.at(t))
-            domain = 2.0 * _windowed(wider[:, levels.cut : wider.shape[1] - levels.cut] - fine)
+        domain = _DOMAIN * self._beyond_narrow(levels.narrow.at(t), halves)
         noise = 1e-15 * (np.abs(self.logs) + 30.0)
         floor = _ANYWHERE * levels.fine.tol * self.rms * np.array([[self.half], [1.0]])
         zero = np.zeros_like(fine)
         errors = {
             "space": _between(space),
-            "time": _between(_TIME * _windowed(loose - halves)) + floor,
-            "domain": domain,
+            "time": _between(_TIME * _windowed(split - halves)) + floor,
+            "domain": _between(domain),
             "initial": zero,
             "rounding": np.array([noise, 6.0 * noise / np.gradient(self.nodes.x)]),
         }
         self.errors = {"logpdf": {c: errors[c][0] for c in CAUSES}, "score": {c: errors[c][1] for c in CAUSES}}
         self.below = self._tail(0) + np.append(0.0, np.cumsum(self.masses))
         self.above = self._tail(-1) + np.append(np.cumsum(self.masses[::-1])[::-1], 0.0)
+
+    def _beyond_narrow(self, found: tuple[Nodes, np.ndarray], halves: np.ndarray) -> np.ndarray:
+        """Difference to the narrower domain, moved outwards: by what the end makes at the same distance from it."""
+        cut = int(np.searchsorted(self.nodes.x[::2], 0.5 * (found[0].x[0] + found[0].x[1]))) - 1
+        apart = _windowed(self._fields(found) - halves[:, cut:-cut])
+        middle = halves.shape[1] // 2
+        return np.concatenate([apart[:, :middle], apart[:, middle - halves.shape[1] :]], axis=1)
 
     def _tail(self, end: int) -> float:
         """Mass beyond one end, from the score there."""
@@ -96,6 +99,11 @@ class Moment:
     def total(self, name: str) -> np.ndarray:
         """Sum of the errors of all causes at the points."""
         return sum(self.errors[name][cause] for cause in CAUSES)
+
+    @property
+    def lost(self) -> float:
+        """What the integral of q misses to one."""
+        return abs(float(self.masses.sum()) + self._tail(0) + self._tail(-1) - 1.0)
 
     @property
     def rms(self) -> float:
@@ -132,8 +140,8 @@ class LogDensityBudgets(Mapping[str, ErrorBudget]):
         "velocity": "L²(q)",
     }
 
-    def __init__(self, moment: Callable[[float], Moment], noise: Callable[..., np.ndarray], times: np.ndarray) -> None:
-        self._moment, self._noise, self._times = moment, noise, times
+    def __init__(self, evolution: LogDensityEvolution, times: np.ndarray) -> None:
+        self._evolution, self._times = evolution, times
 
     def __getitem__(self, name: str) -> ErrorBudget:
         check_choice("an error budget", name, self.NORMS)
@@ -142,17 +150,20 @@ class LogDensityBudgets(Mapping[str, ErrorBudget]):
         return ErrorBudget(self.NORMS[name], self._times, **parts)
 
     def _row(self, name: str, t: float) -> dict[str, float]:
-        at = self._moment(t)
+        if self._evolution.starts_at(t):
+            return {c: EXACT * (c == "rounding") for c in CAUSES}
+        at = self._evolution.moment(t)
         q = np.exp(at.logs)
         weight = q * np.gradient(at.nodes.x)
         logs, score = at.errors["logpdf"], at.errors["score"]
         if name == "pdf":
             return {c: float((q * np.expm1(np.minimum(logs[c], 600.0))).max() / q.max()) for c in CAUSES}
         if name == "cdf":
-            return {c: float((weight * np.minimum(logs[c], 1.0)).sum()) for c in CAUSES}
+            lost = {"domain": at.lost}
+            return {c: float((weight * np.minimum(logs[c], 1.0)).sum()) + lost.get(c, 0.0) for c in CAUSES}
         if name == "score_sup":
             return {c: float(score[c][at.region].max()) for c in CAUSES}
-        factor = 0.5 * self._noise(at.nodes.x, t) if name == "velocity" else 1.0
+        factor = 0.5 * self._evolution.noise(at.nodes.x, t) if name == "velocity" else 1.0
         return {c: float(np.sqrt((weight * (factor * score[c]) ** 2).sum())) for c in CAUSES}
 
     def __iter__(self) -> Iterator[str]:
@@ -187,9 +198,7 @@ class LogDensityEvolution(Evolution):
         self._moments: OrderedDict[float, Moment] = OrderedDict()
         self._ito = process.to_ito()
         self._stats: dict[str, Any] = {}
-        self.error: Mapping[str, ErrorBudget] = LogDensityBudgets(
-            self.moment, lambda x, t: self._ito.diffusion_squared(x, self._forward(t)), times
-        )
+        self.error: Mapping[str, ErrorBudget] = LogDensityBudgets(self, times)
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -207,6 +216,10 @@ class LogDensityEvolution(Evolution):
             return t
         return float(np.clip(self._forward_span[1] - t, *self._forward_span))
 
+    def noise(self, x: np.ndarray, t: float) -> np.ndarray:
+        """The g² of the forward process."""
+        return self._ito.diffusion_squared(x, self._forward(t))
+
     def moment(self, t: float) -> Moment:
         """Points, fields and errors at one time."""
         time = self._forward(self.check_t(t))
@@ -217,13 +230,14 @@ class LogDensityEvolution(Evolution):
                 self._moments[time] = Moment(self._levels, time)
             return self._moments[time]
 
-    def _starts_at(self, t: float) -> bool:
+    def starts_at(self, t: float) -> bool:
+        """Whether the law is the initial one at `t`."""
         return self._forward(t) == self._forward_span[0]
 
     def at(self, t: float) -> Law:
         """Return the law at time `t`."""
         time = self.check_t(t)
-        return self.initial if self._starts_at(time) else LogDensityLaw(self, time)
+        return self.initial if self.starts_at(time) else LogDensityLaw(self, time)
 
     def value(self, x: Any, t: float) -> np.ndarray:
         """V = -log q, the value function of the control problem of the reversed clock."""
@@ -250,7 +264,7 @@ class LogDensityEvolution(Evolution):
         check_choice("name", name, ("pdf", "logpdf", "score", "cdf", "sf", "velocity"))
         points, time = check_points("x", x), self.check_t(t)
         flat = points.ravel()
-        if self._starts_at(time) and name != "velocity":
+        if self.starts_at(time) and name != "velocity":
             values = np.asarray(getattr(self.initial, name)(flat))
             return values.reshape(points.shape), (EXACT * (1.0 + np.abs(values))).reshape(points.shape)
         values, error = getattr(self, f"_{name}")(flat, time)
@@ -277,7 +291,7 @@ class LogDensityEvolution(Evolution):
         return q, np.where(np.isinf(error), q, q * np.expm1(np.minimum(error, 600.0)))
 
     def _velocity(self, x: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
-        if self._starts_at(t):
+        if self.starts_at(t):
             s, error = np.asarray(self.initial.score(x)), EXACT * np.ones(x.shape)
         else:
             s, error = self._field("score", x, t)
@@ -302,8 +316,7 @@ class LogDensityEvolution(Evolution):
     def error_of_mass(at: Moment) -> float:
         """Estimated error of F: the errors of q, and what its integral misses to one."""
         weight = np.exp(at.logs) * np.gradient(at.nodes.x)
-        lost = abs(at.below[-1] + at.above[-1] - 1.0)
-        return float((weight * np.minimum(at.total("logpdf"), 1.0)).sum()) + lost + 1e-14
+        return float((weight * np.minimum(at.total("logpdf"), 1.0)).sum()) + at.lost + 1e-14
 
     def _cdf(self, x: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
         return self._side(x, t, upper=False)
@@ -313,7 +326,7 @@ class LogDensityEvolution(Evolution):
 
     def mass(self, t: float) -> float:
         """Integral of q, which nothing holds at one: what it misses is an error that was not estimated otherwise."""
-        if self._starts_at(self.check_t(t)):
+        if self.starts_at(self.check_t(t)):
             return 1.0
         at = self.moment(t)
         return float(at.below[-1] + at.above[-1])
