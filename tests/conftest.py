@@ -5,7 +5,9 @@ import os
 import pytest
 from hypothesis import settings
 
-os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib; worker processes inherit it
+# before anything imports matplotlib or NumPy; worker processes inherit it
+os.environ["MPLBACKEND"] = "Agg"
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers have the cores: more threads wait for each other
 
 # The same examples in every run, so that a red suite is red again; no deadline, because times vary with the machine.
 settings.register_profile("quick", deadline=None, derandomize=True, database=None, max_examples=25)

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-STATUS = {"galaxies": 0, "reverse_drifts": 1}  # of main()
+STATUS = {"galaxies": 0, "kramers": 0, "reverse_drifts": 1}  # of main()
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -48,6 +48,12 @@ def test_galaxies_come_back(tmp_path: Path) -> None:
     picture = (tmp_path / "velocities.png").read_bytes()
     assert picture.startswith(PNG)
     assert len(picture) > 20_000
+
+
+def test_kramers_formula_errs_as_its_next_term_says(tmp_path: Path) -> None:
+    done = run("kramers", tmp_path, "--picture", "kramers.png")
+    assert done.returncode == STATUS["kramers"], done.stdout + done.stderr
+    assert (tmp_path / "kramers.png").read_bytes().startswith(PNG)
 
 
 def test_galaxies_keep_their_provenance() -> None:

@@ -57,8 +57,8 @@ SIGNATURES = {
     "solve_fokker_planck": "(process, q0, t_span, *, grid=None, t_eval=None, scheme='auto', rtol=1e-06, "
     "progress=False)",
     "solve_liouville": "(process, q0, t_span, *, grid=None, t_eval=None, scheme='auto', rtol=1e-06, progress=False)",
-    "solve_backward": "(process, terminal, t_span, *, potential=None, source=None, exit_value=0.0, grid=None, t_eval=None, "
-    "rtol=1e-06, progress=False)",
+    "solve_backward": "(process, terminal, t_span, *, potential=None, source=None, exit_value=0.0, grid=None, "
+    "t_eval=None, rtol=1e-06, progress=False)",
     "ControlProblem": "(process, running, terminal, t_span, *, exit_cost=None)",
     "ControlProblem.solve_hjb": "(self, *, grid=None, t_eval=None, rtol=1e-06, progress=False)",
     "ControlProblem.solve_hopf_cole": "(self, *, grid=None, t_eval=None, rtol=1e-06, progress=False)",

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fpsolve.errors import InputError
 from fpsolve.grids.long_time.scale_speed import ScaleSpeed, gauss
 
 Array = np.ndarray
+_LARGEST = 1e150  # entry whose square float64 still holds
 _NARROWEST, _WIDEST = 4, 8  # vectors that are iterated at once
 
 
@@ -60,16 +62,27 @@ def modes(mesh: ScaleSpeed, kinds: tuple[str, str], count: int, *, ring: bool = 
 
 
 def _beyond(found: Modes, kinds: tuple[str, str], side: int, amplitude: Array) -> Array:
-    """Relative error from the one node that stands for what lies beyond an outermost edge: how φ (or y) varies."""
+    """Relative error from the one node beyond an outermost edge: how φ (or y) varies there, and what its weight is."""
     mesh, at = found.mesh, (0, 0) if side == 0 else (-1, -1)
     phi, y = found.values[:, *at], found.fluxes[:, *at]
     slope = mesh.log_slope[at]
     with np.errstate(all="ignore"):
         if kinds[side] == "closed":
+            density = mesh.log_speed
             change = np.abs(y / phi) * np.exp(mesh.log_scale[at] + found.log_mass + slope)
         else:
+            density = mesh.log_scale
             change = found.rates * np.abs(phi / y) * np.exp(mesh.log_speed[at] - found.log_mass + slope)
+        change = change + _bend(mesh, density, side)
     return 2.0 * amplitude**2 * np.nan_to_num(change, nan=0.0, posinf=1.0)
+
+
+def _bend(mesh: ScaleSpeed, log_density: Array, side: int) -> float:
+    """Relative change of the slope of a logarithm from the second panel to the first, beyond which it is straight."""
+    panels = [0, 1] if side == 0 else [-1, -2]
+    logs, v = (log_density + mesh.log_slope)[panels], mesh.v[panels]
+    first, second = (logs[:, -1] - logs[:, 0]) / (v[:, -1] - v[:, 0])
+    return abs(float(second / first) - 1.0)
 
 
 def _largest_singular(matrix: Factor, count: int) -> tuple[Array, Array, Array, float]:
@@ -78,7 +91,14 @@ def _largest_singular(matrix: Factor, count: int) -> tuple[Array, Array, Array, 
     They come from a block Krylov space, orthonormal at each step, so that pairs of equal ones are found.
     """
     width = min(max(count, _NARROWEST), _WIDEST)
-    block = matrix.transposed(np.random.default_rng(0).standard_normal((matrix.size, width)))
+    with np.errstate(all="ignore"):
+        block = matrix.transposed(np.random.default_rng(0).standard_normal((matrix.size, width)))
+    if not np.abs(block).max() < _LARGEST:
+        raise InputError(
+            "the slowest rate must be above 1e-300, or float64 does not hold the others beside it",
+            "a barrier that takes longer to cross",
+            "declare an absorbing or reflecting end on the barrier and ask for each well",
+        )
     basis = frame = images = np.empty((matrix.size, 0))
     look, before = 2 * count + 8, math.inf
     while True:
@@ -167,7 +187,8 @@ class Factor:
             self._behind[0][:] = 0.0
         _, weights, integrals, _ = gauss(self.nodes)
         c = np.exp(behind[0][:, :, None] + behind[1][:, None, :])
-        self._blocks = np.exp(rows[:, :, None] + columns[:, None, :]) * (integrals / weights - c)
+        with np.errstate(all="ignore"):
+            self._blocks = np.exp(rows[:, :, None] + columns[:, None, :]) * (integrals / weights - c)
         self._unit = _padded(columns - columns.max(), column_rests).ravel() if ring else None
         if self._unit is not None:
             self._unit /= np.linalg.norm(self._unit)
@@ -207,7 +228,8 @@ def _padded(logs: Array, rests: list[float]) -> Array:
     out = np.full((panels + 2, nodes, 1), -math.inf)
     out[1:-1, :, 0] = logs
     out[0, 0, 0], out[-1, -1, 0] = rests
-    return np.exp(out)
+    with np.errstate(over="ignore"):
+        return np.exp(out)
 
 
 def _sums_before(weights: Array, vectors: Array) -> Array:

@@ -8,19 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from fpsolve.errors import InputError, check_number, check_points
+from fpsolve.errors import InputError, check_choice, check_number, check_points
 from fpsolve.grids.fokker_planck import solve_fokker_planck
-from fpsolve.grids.long_time.scale_speed import DEPTH, NODES, Autonomous, ScaleSpeed
-from fpsolve.grids.long_time.spectrum import Spectrum, spectrum
+from fpsolve.grids.long_time.passage_law import GridSeries, ModeSeries
+from fpsolve.grids.long_time.scale_speed import DEPTH, MOVED, NODES, ROUNDED, Autonomous, ScaleSpeed
+from fpsolve.grids.long_time.spectrum import spectrum
 from fpsolve.grids.long_time.stretch import cuts, top_seen_from
-from fpsolve.grids.long_time.transition import first_usable
 from fpsolve.problem.mixtures import PointMass
 from fpsolve.problem.process import SDE
+from fpsolve.problem.support import SIDES
 
 Array = np.ndarray
-_TERMS = 32
+_TERMS = (32, 12, 4)
 _DEPTH = 66.0
 _FINER = 6
+_DIGITS = 1e-13
 
 
 class FirstPassage:
@@ -29,9 +31,11 @@ class FirstPassage:
     Attributes
     ----------
     mean, mean_error : float
-        E T by quadrature of scale and speed, and its estimated error; inf where T need not be finite or has no mean.
-    probability_upper : float
-        Probability that it leaves through the upper end, by the scale function; or runs off to that end for good.
+        E T by quadrature of scale and speed, and its estimated error; both inf where T need not be finite, has no mean,
+        or has one above the range of float64.
+    probability_upper, probability_error : float
+        Probability that it leaves through the upper end, by the scale function, or runs off to that end for good; and
+        its estimated error.
     process : SDE
         The process with absorbing ends at what was given as lower and upper.
     """
@@ -49,12 +53,22 @@ class FirstPassage:
             )
         kinds = ("closed" if self._roles[0] == "closed" else "open", "closed" if self._roles[1] == "closed" else "open")
         edges, start = self._panels(look, kinds)
-        found = [self._integrals(coefficients.sample(edges, n, base=start), start) for n in (NODES, NODES + _FINER)]
-        (rough, rough_upper), (mean, upper) = found
-        self.probability_upper = upper
-        self.mean = mean
-        self.mean_error = abs(mean - rough) + 1e-13 * mean if math.isfinite(mean) else math.inf
-        self._probability_error = abs(upper - rough_upper)
+        found = self._at_resolutions(edges, start)
+        self.mean, self.probability_upper = found[0]
+        self.mean_error, self.probability_error = (_error(*values) for values in zip(*found, strict=True))
+
+    def _at_resolutions(self, edges: Array, start: int) -> list[tuple[float, float]]:
+        """Mean and side with most nodes, with fewer, with moved places, and with one panel less on each side."""
+        moved = edges.copy()
+        moved[start] += MOVED * abs(self.x0) / float(self._coefficients.coordinate.slope(edges[start : start + 1])[0])
+        fine, rough, jolted = (
+            self._coefficients.sample(at, n, start, by)
+            for at, n, by in ((edges, NODES + _FINER, 0.0), (edges, NODES, 0.0), (moved, NODES + _FINER, MOVED))
+        )
+        # what lies beyond the panels is extrapolated: from further inside too
+        first, last = int(start > 1), edges.size - 1 - int(start < edges.size - 2)
+        found = [self._integrals(mesh, start) for mesh in (fine, rough, jolted)]
+        return [*found, self._integrals(fine.within(first, last), start - first)]
 
     def _panels(self, look: ScaleSpeed, kinds: tuple[str, str]) -> tuple[Array, int]:
         """Edges in v that hold the start and all that matters, and the index of the start among them."""
@@ -63,9 +77,22 @@ class FirstPassage:
         at = int(np.argmin(np.abs(look.v.ravel() - start)))
         tops = [top_seen_from(look, kinds, side) for side in (0, 1)]
         depth = _DEPTH + max(0.0, *(top - float(logs[at]) for top, logs in tops))
-        both = cuts(look, kinds, min(depth, DEPTH))
-        low, high = min(both[0].v, start - 1.0), max(both[1].v, start + 1.0)
-        low, high = max(low, float(look.edges[0])), min(high, float(look.edges[-1]))
+        ends = []
+        for side, cut in enumerate(cuts(look, kinds, min(depth, DEPTH))):
+            outward = 2 * side - 1
+            if self._roles[side] == "exit" and math.isfinite(self._coefficients.support[side]):
+                ends.append(float(look.edges[-side]))  # on the way to it time passes everywhere
+            elif outward * (cut.v - start) > 0.0:
+                ends.append(cut.v)
+            else:  # cut where a power law begins, and the start is closer to the end
+                ends.append(start + outward)
+        low, high = max(ends[0], float(look.edges[0])), min(ends[1], float(look.edges[-1]))
+        if not low < start < high:
+            raise InputError(
+                "x0 must be further from an end than 1e-8 of it",
+                self.x0,
+                "shift the process so that this end is at 0",
+            )
         edges = self._coefficients.resolve(low, high, (start,))
         return edges, int(np.argmin(np.abs(edges - start)))
 
@@ -83,89 +110,89 @@ class FirstPassage:
         upper = math.exp(below_edges[start] - total) if two_sided else float(right == "exit")
         if "escape" in self._roles or "recurrent" in self._roles:
             return math.inf, min(upper, 1.0)
-        if two_sided:
-            to_upper, to_lower = below_edges[start] - total, above_edges[start] - total
-            logs = mesh.log_speed + mesh.log_weights
-            near = np.exp(logs[:start] + below[:start] + to_lower).sum()
-            return float(near + np.exp(logs[start:] + above[start:] + to_upper).sum()), min(upper, 1.0)
-        logs = mesh.log_scale + mesh.log_weights
-        if right == "exit":
-            mass, edges = mesh.running(mesh.log_speed, speed_tails[0])
-            rest = math.exp(edges[-1] + scale_tails[1])
-            return float(np.exp(logs[start:] + mass[start:]).sum() + rest), 1.0
-        mass, edges = mesh.running(mesh.log_speed, speed_tails[1], backwards=True)
-        return float(np.exp(logs[:start] + mass[:start]).sum() + math.exp(edges[0] + scale_tails[0])), 0.0
+        with np.errstate(over="ignore"):
+            if two_sided:
+                to_upper, to_lower = below_edges[start] - total, above_edges[start] - total
+                logs = mesh.log_speed + mesh.log_weights
+                near, far = below[:start] + to_lower, above[start:] + to_upper
+                return float(np.exp(logs + np.concatenate([near, far])).sum()), min(upper, 1.0)
+            logs = mesh.log_scale + mesh.log_weights
+            if right == "exit":
+                mass, edges = mesh.running(mesh.log_speed, speed_tails[0])
+                rest = np.exp(edges[-1] + scale_tails[1])
+                return float(np.exp(logs[start:] + mass[start:]).sum() + rest), 1.0
+            mass, edges = mesh.running(mesh.log_speed, speed_tails[1], backwards=True)
+            rest = np.exp(edges[0] + scale_tails[0])
+            return float(np.exp(logs[:start] + mass[:start]).sum() + rest), 0.0
 
     @cached_property
-    def _modes(self) -> tuple[Spectrum, Array] | str:
-        """Modes of what is left inside with their weights in the survival, or why there are none."""
-        try:
-            found = spectrum(self.process, _TERMS)
-        except InputError as refusal:
-            return str(refusal)
-        modes = found.modes
-        mesh = modes.mesh
-        weights = np.exp(mesh.log_speed - modes.log_mass + mesh.log_weights)
-        masses = (weights * modes.values).sum(axis=(1, 2))
-        for side, at in ((0, (0, 0)), (1, (-1, -1))):
-            if found.kinds[side] == "closed":
-                masses += math.exp(mesh.tail(mesh.log_speed, side) - modes.log_mass) * modes.values[:, *at]
-        return found, found.eigenfunctions(self.x0) * masses
+    def _modes(self) -> ModeSeries | InputError:
+        """Modes of what is left inside, or why there are none; beside a very small rate only a few have digits."""
+        if "escape" in self._roles:
+            return InputError(
+                "modes hold paths that pass or come back",
+                f"paths that run off at the {SIDES[self._roles.index('escape')]} end",
+                "give t_max=",
+            )
+        for terms in _TERMS:
+            try:
+                found = spectrum(self.process, terms)
+            except InputError as why:
+                refusal = why
+                continue
+            if found.edge > 2.0 * found.eigenvalues[-1]:
+                return ModeSeries(found, self.x0)
+        return refusal
 
     @cached_property
     def first(self) -> float:
         """Time from which on survival and density come from modes; inf if they never do."""
-        if isinstance(self._modes, str):
-            return math.inf
-        found, weights = self._modes
-        return first_usable(found.eigenvalues, weights)
+        return math.inf if isinstance(self._modes, InputError) else self._modes.first
 
     def route(self, t: float) -> str:
         """Return "modes" or "grid": how `survival(t)` and `density(t)` are found."""
         return "modes" if t >= self.first else "grid"
 
     @cached_property
-    def _grid(self) -> Any:
+    def _grid(self) -> GridSeries:
         until = self.first if math.isfinite(self.first) else self.t_max
         if until is None:
             raise InputError("the time on a grid must be limited where no modes are known", self._modes, "give t_max=")
-        return solve_fokker_planck(self.process, PointMass(self.x0), (0.0, until))
+        evolution = solve_fokker_planck(self.process, PointMass(self.x0), (0.0, until))
+        return GridSeries(evolution, [role == "exit" for role in self._roles])
 
     def survival(self, t: Any) -> Array:
         """P(T > t), shape of t: by modes where they suffice (`route`), else by solve_fokker_planck."""
-        return self._by_time(t, 0)
+        return self.with_error("survival", t)[0]
 
     def density(self, t: Any) -> Array:
         """Density of T at t, shape of t: -∂t P(T > t), by modes, or by the fluxes through absorbing ends on a grid."""
-        return self._by_time(t, 1)
+        return self.with_error("density", t)[0]
 
-    def _by_time(self, t: Any, derivative: int) -> Array:
+    def with_error(self, name: str, t: Any) -> tuple[Array, Array]:
+        """Return (values, estimated errors) of "survival" or "density" at times `t`, both of its shape."""
+        order = ("survival", "density").index(check_choice("name", name, ("survival", "density")))
         times = check_points("t", t)
         if (times < 0.0).any():
             raise InputError("t must not be negative", t, "the path starts at 0")
         flat = times.ravel()
-        values = np.empty(flat.shape)
+        values, error = np.empty(flat.shape), np.empty(flat.shape)
         late = flat >= self.first
-        if late.any() and not isinstance(self._modes, str):
-            found, weights = self._modes
-            rates = found.eigenvalues
-            values[late] = (weights * rates**derivative) @ np.exp(-np.outer(rates, flat[late]))
-        for i in np.flatnonzero(~late):
-            values[i] = self._on_grid(float(flat[i]), derivative)
-        return values.reshape(times.shape)[()]
-
-    def _on_grid(self, t: float, derivative: int) -> float:
-        if t == 0.0:
-            return 1.0 - derivative
-        if not derivative:
-            return float(self._grid.mass(t))
-        slice_ = self._grid.slice(t)
-        ends = np.array([self._grid.grid.left, self._grid.grid.right])
-        fluxes = slice_.field("flux").value[[0, -1]] if slice_.has_flux else self._grid.flux(ends, t)
-        return float(sum(abs(flux) for flux, role in zip(fluxes, self._roles, strict=True) if role == "exit"))
+        if late.any() and isinstance(self._modes, ModeSeries):
+            values[late], error[late] = self._modes.at(flat[late], order)
+        if not late.all():
+            values[~late], error[~late] = self._grid.at(flat[~late], order)
+        return values.reshape(times.shape)[()], error.reshape(times.shape)[()]
 
     def __repr__(self) -> str:
         return f"FirstPassage(x0={self.x0:.6g}, mean={self.mean:.10g}, probability_upper={self.probability_upper:.10g})"
+
+
+def _error(value: float, rough: float, jolted: float, shorter: float) -> float:
+    """Two resolutions, rounding of places and what was extrapolated."""
+    if not math.isfinite(value):
+        return math.inf
+    return abs(value - rough) + ROUNDED * abs(value - jolted) + abs(value - shorter) + _DIGITS * value
 
 
 def _role(coefficients: Autonomous, look: ScaleSpeed, side: int) -> str:
@@ -194,18 +221,20 @@ def first_passage(
     lower, upper : float, optional
         The places to reach.
     t_max : float, optional
-        Until when survival and density may be asked where the spectrum is not discrete, and a grid must carry them.
+        Until when survival and density may be asked where a grid must carry them: the spectrum is not discrete, or
+        paths may run off to an end for good.
 
     Returns
     -------
     FirstPassage
-        `.mean`, `.probability_upper`, `.survival(t)` and `.density(t)`.
+        `.mean`, `.probability_upper`, `.survival(t)` and `.density(t)`; `.mean_error`, `.probability_error` and
+        `.with_error(name, t)` have their estimated errors.
 
     Raises
     ------
     InputError
-        If a coefficient depends on time, x0 is not between the limits, nothing is to be reached, or (from `survival`
-        and `density`) a grid needs t_max.
+        If a coefficient depends on time, x0 is not between the limits or too close to one, nothing is to be reached, or
+        (from `survival` and `density`) a grid needs t_max.
 
     Notes
     -----

@@ -30,6 +30,8 @@ _MOST_PANELS = 4000
 _SETTLED = 1e-3  # slopes of logarithms below this do not decide whether an integral converges
 _RECENTRINGS, _NEAR = 30, 30.0  # the peak shall stand within so many scales, and be as wide as one to this factor
 _STEEP, _DEEP = 1e4, 1e5  # fall of Ψ along a panel, and up to there, beyond both of which it is left out
+MOVED = 2.0**-33  # part by which places are moved to see rounding: large beside it, small beside everything else
+ROUNDED = 5.0 * 2.3e-16 / MOVED  # what that changes, times this, is the error of rounding
 _TIMES = (0.0, 0.1, 0.37, 1.0, 2.718, 11.3)
 
 
@@ -78,6 +80,11 @@ class ScaleSpeed:
     def log_scale(self) -> Array:
         """log of the scale density e^-Ψ, per dx."""
         return -self.rise
+
+    def outer_slopes(self, logs: Array) -> Array:
+        """Mean slopes in v of logarithms along the outermost panels."""
+        ends = [0, -1]
+        return (logs[ends, -1] - logs[ends, 0]) / (self.v[ends, -1] - self.v[ends, 0])
 
     def tail(self, log_density: Array, side: int) -> float:
         """log of the integral beyond an outermost edge, where the density per dv goes on as an exponential of v."""
@@ -192,13 +199,16 @@ class Autonomous:
             )
             return f.reshape(x.shape), (g**2).reshape(x.shape)
 
-    def sample(self, edges: Array, n: int = NODES, base: int = 0) -> ScaleSpeed:
-        """Scale and speed on the panels between these edges in v, n nodes each; Ψ = 0 at the edge `base`."""
+    def sample(self, edges: Array, n: int = NODES, base: int = 0, moved: float = 0.0) -> ScaleSpeed:
+        """Scale and speed on the panels between these edges in v, n nodes each; Ψ = 0 at the edge `base`.
+
+        Places are `moved` by that part of them, to either side at random: what this changes is what rounding does.
+        """
         nodes, weights, integrals, _ = gauss(n)
         half = 0.5 * np.diff(edges)[:, None]
         v = edges[:-1, None] + half * (1.0 + nodes)
         x, slope = self.coordinate.x(v), self.coordinate.slope(v)
-        f, g2 = self.values(x)
+        f, g2 = self.values(x + moved * np.random.default_rng(0).choice([-1.0, 1.0], x.shape) * x if moved else x)
         with np.errstate(all="ignore"):
             force = half * (2.0 * f / g2 * slope)
             rises = force @ weights

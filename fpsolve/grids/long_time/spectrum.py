@@ -37,9 +37,9 @@ class Spectrum:
     """
 
     def __init__(
-        self, coefficients: Autonomous, kinds: tuple[str, str], fine: Modes, error: Array, edge: float
+        self, coefficients: Autonomous, kinds: tuple[str, str], fine: Modes, rough: Modes, error: Array, edge: float
     ) -> None:
-        self.coefficients, self.kinds, self.modes = coefficients, kinds, fine
+        self.coefficients, self.kinds, self.modes, self.rough = coefficients, kinds, fine, rough
         self.conserved = coefficients.ring or kinds == ("closed", "closed")
         zero = [0.0] if self.conserved else []
         self.eigenvalues, self.error = np.concatenate([zero, fine.rates]), np.concatenate([zero, error])
@@ -49,8 +49,8 @@ class Spectrum:
         """Return φ_n(x), shape (k, *x.shape), the last large lobe positive.
 
         Where no mass is lost they are orthonormal in the stationary law and φ_0 = 1, else in the speed density
-        2 e^Ψ/g², Ψ = ∫ 2f/g². Beyond where the spectrum was computed (less than 1e-28 of the mass) the nearest value
-        stands, and 0 outside the support.
+        2 e^Ψ/g², Ψ = ∫ 2f/g². Beyond where the spectrum was computed (less than 1e-28 of the mass, or next to an end)
+        the nearest value stands, towards an end where they vanish they fall as the scale; 0 outside the support.
         """
         points = check_points("x", x)
         left, right = self.coefficients.support
@@ -59,12 +59,22 @@ class Spectrum:
         values = np.zeros((self.eigenvalues.size, flat.size))
         if self.conserved:
             values[0] = (flat >= left) & (flat <= right)
-        values[int(self.conserved) :, inside] = self.modes.mesh.interpolate(self.modes.values, flat[inside])
+        values[int(self.conserved) :, inside] = self.modes_at(self.modes, flat[inside])
         if self.kinds[0] == "closed" or self.coefficients.ring:
             values[int(self.conserved) :, flat == left] = self.modes.values[:, :1, 0]
         if self.kinds[1] == "closed" or self.coefficients.ring:
             values[int(self.conserved) :, flat == right] = self.modes.values[:, -1:, -1]
         return values.reshape(-1, *points.shape)
+
+    def modes_at(self, modes: Modes, x: Array) -> Array:
+        """Decaying modes of one resolution at points (n,) inside the support: (modes, n)."""
+        mesh = modes.mesh
+        values, v = mesh.interpolate(modes.values, x), mesh.coordinate.v(x)
+        falls = mesh.outer_slopes(mesh.log_scale + mesh.log_slope)
+        for side, beyond in ((0, np.minimum(v - mesh.edges[0], 0.0)), (-1, np.maximum(v - mesh.edges[-1], 0.0))):
+            if self.kinds[side] == "open":
+                values *= np.exp(falls[side] * beyond)
+        return values
 
     def __repr__(self) -> str:
         return f"Spectrum(eigenvalues={np.array2string(self.eigenvalues, precision=6)})"
@@ -133,8 +143,8 @@ def _between_ends(coefficients: Autonomous, look: ScaleSpeed, kinds: tuple[str, 
         if min(cut.edge for cut in deeper) < 1.02 * min(cut.edge for cut in both) and beyond:
             raise _continuous(deeper, rough)
         depth *= _DEEPER
-    fine, error = _refined(coefficients, edges, kinds, wanted, rough)
-    found = Spectrum(coefficients, kinds, fine, error, min(cut.edge for cut in both))
+    fine, rough, error = _refined(coefficients, edges, kinds, wanted, rough)
+    found = Spectrum(coefficients, kinds, fine, rough, error, min(cut.edge for cut in both))
     if count == 1 and found.conserved:
         found.eigenvalues, found.error = found.eigenvalues[:1], found.error[:1]
     return found
@@ -172,15 +182,15 @@ def _continuous(both: tuple[Cut, Cut], rough: Modes) -> InputError:
 
 def _refined(
     coefficients: Autonomous, edges: Array, kinds: tuple[str, str], wanted: int, rough: Modes, *, ring: bool = False
-) -> tuple[Modes, Array]:
-    """Modes with more nodes per panel and the estimated error; panels are halved while that is large."""
+) -> tuple[Modes, Modes, Array]:
+    """Modes with more nodes per panel, those without, the estimated error; panels are halved while that is large."""
     while True:
         fine = modes(coefficients.sample(edges, NODES + _FINER), kinds, wanted, ring=ring)
         gap = np.abs(fine.rates - rough.rates) / fine.rates
         halved = np.unique(np.concatenate([edges, 0.5 * (edges[:-1] + edges[1:])]))
         if (gap <= np.maximum(_GOOD, 10.0 * fine.rounding)).all() or (halved.size - 1) * NODES > _MOST_UNKNOWNS:
             digits = fine.rounding + fine.beyond + 1e-15 * (1.0 + np.ptp(fine.mesh.rise_at_edges))
-            return fine, (gap + digits) * fine.rates
+            return fine, rough, (gap + digits) * fine.rates
         edges = halved
         rough = modes(coefficients.sample(edges), kinds, wanted, ring=ring)
 
@@ -198,8 +208,8 @@ def _on_ring(coefficients: Autonomous, look: ScaleSpeed, count: int) -> Spectrum
     wanted = max(count - 1, 1)
     _refuse_if_large(edges, wanted, (Cut(0.0, False, math.inf, True),) * 2)
     rough = modes(coefficients.sample(edges), kinds, wanted, ring=True)
-    fine, error = _refined(coefficients, edges, kinds, wanted, rough, ring=True)
-    found = Spectrum(coefficients, kinds, fine, error, math.inf)
+    fine, rough, error = _refined(coefficients, edges, kinds, wanted, rough, ring=True)
+    found = Spectrum(coefficients, kinds, fine, rough, error, math.inf)
     if count == 1:
         found.eigenvalues, found.error = found.eigenvalues[:1], found.error[:1]
     return found

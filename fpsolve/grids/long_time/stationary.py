@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from fpsolve.errors import InputError
-from fpsolve.grids.long_time.scale_speed import DEPTH, Autonomous, ScaleSpeed
+from fpsolve.grids.long_time.scale_speed import DEPTH, MOVED, NODES, ROUNDED, Autonomous, ScaleSpeed, gauss
 from fpsolve.problem.law import Law, pointwise
 from fpsolve.problem.quadrature import PanelTable
 from fpsolve.problem.support import SIDES
 
 Array = np.ndarray
 _EPS = 1e-15
+_FINER = 6  # more nodes in each panel, for the estimate of the error
+_LIGHT, _SEEN = 1e-12, 1e-6  # masses of panels, and beyond all panels, that do not count
 
 
 class StationaryLaw(Law):
@@ -29,24 +31,24 @@ class StationaryLaw(Law):
     log_normalizer : float
         Logarithm of the integral of the density as it was found, before it was divided by that.
     relative_error : float
-        Estimated relative error of pdf: that of the normalisation and of Ψ where the mass is.
+        Estimated relative error of pdf where F and 1 - F exceed 1e-6: two resolutions, rounding of places, what lies
+        beyond the panels next to an end.
     """
 
-    def __init__(self, coefficients: Autonomous, mesh: ScaleSpeed, log_shape: Array, ends: tuple[float, float]) -> None:
-        self._coefficients, self._mesh = coefficients, mesh
-        self._ends = ends
+    def __init__(self, coefficients: Autonomous, edges: Array, base: int) -> None:
+        self._coefficients, self._ends = coefficients, coefficients.support
+        mesh = self._mesh = coefficients.sample(edges, base=base)
+        log_shape = _shape(mesh, coefficients.ring)[0]
         below, edges_below = mesh.running(log_shape, -math.inf if coefficients.ring else mesh.tail(log_shape, 0))
         rest = -math.inf if coefficients.ring else mesh.tail(log_shape, 1)
         total = float(np.logaddexp(edges_below[-1], rest))
         above, _ = mesh.running(log_shape, rest, backwards=True)
-        self.log_normalizer = total
+        self.log_normalizer, self.turn = total, float(mesh.rise_at_edges[-1] - mesh.rise_at_edges[0])
         self._log_below, self._log_above = below - total, above - total
         # what is interpolated is smooth: log q + log g², as g² itself is known at every point
         self._log_smooth = log_shape + mesh.log_noise - total
-        logs = (log_shape + mesh.log_slope)[[0, -1]][:, [0, -1]]
-        spans = mesh.v[[0, -1]][:, -1] - mesh.v[[0, -1]][:, 0]
-        self._rates = np.abs(logs[:, 1] - logs[:, 0]) / spans
-        self.flux, self.relative_error = 0.0, _relative_error(mesh, log_shape - total)
+        self._rates = np.abs(mesh.outer_slopes(log_shape + mesh.log_slope))
+        self.flux, self.relative_error = 0.0, _relative_error(coefficients, mesh, base)
 
     @property
     def support(self) -> tuple[float, float]:
@@ -79,13 +81,11 @@ class StationaryLaw(Law):
     def _beyond(self, x: Array) -> Array:
         """Further change of Ψ beyond the outermost panels, where the density is below e^-700 or a power law."""
         mesh, (first, last) = self._mesh, self._coefficients.coordinate.x(self._mesh.edges[[0, -1]])
-        change = np.zeros(x.shape)
-        for side, far in ((0, x < first), (1, x > last)):
+        change, rates = np.zeros(x.shape), mesh.outer_slopes(mesh.rise)
+        for side, far in ((0, x < first), (-1, x > last)):
             if far.any():
-                at, node = ((0, -1), (0, 0)) if side == 0 else ((-1, 0), (-1, -1))
-                rate = (mesh.rise[node] - mesh.rise[at]) / (mesh.v[node] - mesh.v[at])
                 with np.errstate(over="ignore"):
-                    change[far] = rate * (mesh.coordinate.v(x[far]) - mesh.edges[0 if side == 0 else -1])
+                    change[far] = rates[side] * (mesh.coordinate.v(x[far]) - mesh.edges[side])
         return change
 
     @pointwise
@@ -134,10 +134,48 @@ class StationaryLaw(Law):
         return f"StationaryLaw(support={self._ends}, flux={self.flux:.6g})"
 
 
-def _relative_error(mesh: ScaleSpeed, log_density: Array) -> float:
-    """Rounding of Ψ where all but 1e-12 of the mass is."""
-    there = (log_density + mesh.log_slope).max(axis=1) > math.log(1e-12)
-    return 10 * _EPS * (1.0 + float(np.ptp(mesh.rise[there])))
+def _shape(mesh: ScaleSpeed, ring: bool) -> tuple[Array, Array]:
+    """Logarithms of the density at the nodes and of density times g² at the edges, not yet normalised."""
+    smooth = mesh.rise_at_edges + math.log(2.0)
+    if not ring:
+        return mesh.log_speed, smooth
+    turn = float(mesh.rise_at_edges[-1])
+    ahead, ahead_edges = mesh.running(mesh.log_scale, -math.inf, backwards=True)
+    behind, behind_edges = mesh.running(mesh.log_scale, -math.inf)
+    return mesh.log_speed + np.logaddexp(ahead, behind - turn), smooth + np.logaddexp(ahead_edges, behind_edges - turn)
+
+
+def _normalizer(mesh: ScaleSpeed, ring: bool) -> tuple[float, tuple[float, float]]:
+    """Logarithm of the integral, and the shares of it beyond the panels on both sides."""
+    log_shape = _shape(mesh, ring)[0]
+    tails = (-math.inf, -math.inf) if ring else (mesh.tail(log_shape, 0), mesh.tail(log_shape, 1))
+    total = float(np.logaddexp(mesh.running(log_shape, tails[0])[1][-1], tails[1]))
+    return total, (math.exp(tails[0] - total), math.exp(tails[1] - total))
+
+
+def _relative_error(coefficients: Autonomous, mesh: ScaleSpeed, base: int) -> float:
+    """Largest error of log q at the edges of panels with mass, and beyond them where F or 1 - F is still above 1e-6."""
+    ring = coefficients.ring
+    total, shares = _normalizer(mesh, ring)
+    masses = np.exp(_shape(mesh, ring)[0] + mesh.log_weights - total).sum(axis=1)
+    heavy = np.flatnonzero(masses > _LIGHT)
+    logs = _shape(mesh, ring)[1] - total
+
+    def apart(other: ScaleSpeed) -> float:
+        gap = _shape(other, ring)[1] - _normalizer(other, ring)[0] - logs
+        return float(np.abs(gap[heavy[0] : heavy[-1] + 2]).max())
+
+    found = apart(coefficients.sample(mesh.edges, NODES + _FINER, base))
+    found += ROUNDED * apart(coefficients.sample(mesh.edges, base=base, moved=MOVED))
+    if not ring:
+        shorter = mesh.within(1, mesh.edges.size - 2)
+        found += abs(_normalizer(shorter, ring)[0] - total)
+        falls = np.abs(mesh.outer_slopes(mesh.log_speed + mesh.log_slope))
+        further = np.log(np.maximum(np.array(shares) / _SEEN, 1.0)) / falls  # in v
+        found += float((further * np.abs(shorter.outer_slopes(shorter.rise) - mesh.outer_slopes(mesh.rise))).max())
+    smooth = (_shape(mesh, ring)[0] + mesh.log_noise)[heavy]
+    between = float(np.abs(smooth @ gauss(NODES)[3][-2:].T).max())
+    return found + between + 10 * _EPS * (1.0 + float(np.ptp(mesh.rise[heavy])))
 
 
 def stationary(process: Any) -> StationaryLaw:
@@ -193,22 +231,14 @@ def stationary(process: Any) -> StationaryLaw:
     v = look.v.ravel()
     low = look.edges[0] if kept[0] == 0 else v[kept[0] - 1]
     high = look.edges[-1] if kept[-1] == v.size - 1 else v[kept[-1] + 1]
-    mesh = _sampled(coefficients, float(low), float(high), float(v[int(np.argmax(logs))]))
-    return StationaryLaw(coefficients, mesh, mesh.log_speed, coefficients.support)
-
-
-def _sampled(coefficients: Autonomous, low: float, high: float, centre: float) -> ScaleSpeed:
-    edges = coefficients.resolve(low, high)
-    return coefficients.sample(edges, base=int(np.clip(np.searchsorted(edges, centre), 0, edges.size - 1)))
+    edges = coefficients.resolve(float(low), float(high))
+    centre = float(v[int(np.argmax(logs))])
+    return StationaryLaw(coefficients, edges, int(np.clip(np.searchsorted(edges, centre), 0, edges.size - 1)))
 
 
 def _on_ring(coefficients: Autonomous) -> StationaryLaw:
-    mesh = _sampled(coefficients, 0.0, 1.0, 0.0)
-    turn = float(mesh.rise_at_edges[-1])
-    ahead, _ = mesh.running(mesh.log_scale, -math.inf, backwards=True)
-    behind, _ = mesh.running(mesh.log_scale, -math.inf)
-    log_shape = mesh.log_speed + np.logaddexp(ahead, behind - turn)
-    law = StationaryLaw(coefficients, mesh, log_shape, coefficients.support)
+    law = StationaryLaw(coefficients, coefficients.resolve(0.0, 1.0), 0)
+    turn = law.turn
     # 1 - e^-ΔΨ may overflow on its way: taken relative to Z
     size = abs(turn) if turn < 0.0 else 0.0
     law.flux = float(-np.sign(-turn) * abs(math.expm1(-abs(turn))) * math.exp(size - law.log_normalizer))

@@ -12,7 +12,8 @@ from fpsolve.grids.long_time.scale_speed import Autonomous, ScaleSpeed
 from fpsolve.problem.support import SIDES
 
 Array = np.ndarray
-_POWER_LAW = 1e-9  # change of exponents below which the rest up to a finite end counts as a power law
+POWER_LAW = 1e-9  # change of exponents below which the rest up to a finite end counts as a power law
+_LOST = 2e-15  # rounding of x, which near a finite end is many times x - end
 _INWARDS = 6  # panels over which an end is judged
 
 
@@ -82,15 +83,18 @@ def _cut(look: ScaleSpeed, kinds: tuple[str, str], side: int, depth: float) -> C
     edges = _edges(look, density, other)[outward]
     if not math.isfinite((look.coordinate.left, look.coordinate.right)[side]):
         return Cut(float(v[deep]), False, float(edges[deep]), deep == 0)
-    law = _power_law(look, side) * look.v.shape[1]
-    at = max(deep, law)
-    if edges[at] == math.inf or edges[max(at - 4 * look.v.shape[1], 0)] > 2.0 * edges[at]:
+    nodes = look.v.shape[1]
+    strict, loose = (panels * nodes for panels in _power_law(look, side))
+    at = max(deep, strict)
+    steep = edges[loose] == math.inf or edges[max(loose - 4 * nodes, 0)] > 2.0 * edges[loose]
+    # a density may be negligible before the power law begins, and its modes are not
+    if steep and deep <= loose:
         return Cut(float(v[at]), True, float(edges[at]), at == 0)
     return Cut(float(v[deep]), False, float(edges[deep]), deep == 0)
 
 
-def _power_law(look: ScaleSpeed, side: int) -> int:
-    """Number of outermost panels in which scale and speed are powers of the distance."""
+def _power_law(look: ScaleSpeed, side: int) -> tuple[int, int]:
+    """Number of outermost panels in which scale and speed are powers of the distance, and that but for rounding."""
     outward = slice(None) if side == 0 else slice(None, None, -1)
     width = np.diff(look.edges)
     force = (np.diff(look.rise_at_edges) / width)[outward]
@@ -98,7 +102,12 @@ def _power_law(look: ScaleSpeed, side: int) -> int:
     # the noise itself is lost in rounding when x - end is; the innermost of the outer panels know the power best
     reference = [float(np.median(a[:_INWARDS])) for a in (force, noise)]
     change = np.abs(force - reference[0]) + np.abs(noise - reference[1])
-    return max(int(np.argmax(change > _POWER_LAW)) - 1, 0) if (change > _POWER_LAW).any() else 0
+    lost = _LOST * ((np.abs(look.x) * np.exp(-look.log_slope)).max(axis=1)[outward] * (1.0 + np.abs(force)))
+    strict, loose = (
+        max(int(np.argmax(differs)) - 1, 0) if differs.any() else 0
+        for differs in (change > POWER_LAW, change > POWER_LAW + lost)
+    )
+    return strict, loose
 
 
 def _edges(look: ScaleSpeed, density: Array, other: Array) -> Array:
