@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for rtol in (1e-4, 1e-6, 1e-8):
             error = error_of(run(rtol), SPAN[1])
             milliseconds = clocked(lambda run=run, rtol=rtol: run(rtol), options.repetitions)
-            print(f"{name:26}rtol={rtol:.0e}{milliseconds:8.0f}{error:22.1e}")
+            print(f"{name:26} rtol={rtol:.0e}{milliseconds:8.0f}{error:22.1e}")
     if options.picture:
         draw(options.picture)
         print(f"picture: {options.picture}")
