@@ -377,3 +377,13 @@ def test_scale_sets_the_size() -> None:
 def test_route_that_returns_no_estimate_is_a_broken_claim() -> None:
     with pytest.raises(ClaimError, match=r"must return an Estimate; got 1.0. Fix: return fps.Estimate"):
         fps.check_equal(fps.exact(1.0), lambda effort, stream: 1.0)
+
+
+@pytest.mark.parametrize(("seen_by_other", "outcome"), [(1e-3, INCONCLUSIVE), (0.5, REFUTED)])
+def test_a_supremum_that_another_route_does_not_see_is_not_believed(seen_by_other: float, outcome: str) -> None:
+    """In the empty gap between two modes quotients of a grid density are noise; where both see it, it refutes."""
+    far = fps.Estimate(20.0, error=1.0, at=(0.0, 1.0), route="supremum")
+    near = fps.Estimate(seen_by_other, error=1e-4, at=(0.0, 1.0), route="supremum")
+    refuter = finding("grid", REFUTED, 0.01, 0.05, supremum=far)
+    confirmer = finding("closed form", CONFIRMED, 0.0, 1e-9, supremum=near)
+    assert outcome_of([confirmer, refuter])[0] == outcome

@@ -103,8 +103,20 @@ def contradicts(refuter: Finding, confirmer: Finding) -> bool:
         and confirmer.decision == CONFIRMED
         and confirmer.complete
         and refuter.quantity == confirmer.quantity
-        and float(refuter.discrepancy.value) - refuter.joint_error > confirmer.tolerance
+        and (
+            float(refuter.discrepancy.value) - refuter.joint_error > confirmer.tolerance
+            or _suprema_disagree(refuter, confirmer)
+        )
     )
+
+
+def _suprema_disagree(refuter: Finding, confirmer: Finding) -> bool:
+    """Whether one sees a supremum beyond a tolerance below which the other sees it everywhere."""
+    seen, other, tolerance = refuter.supremum, confirmer.supremum, confirmer.tolerance
+    if seen is None or other is None:
+        return False
+    resolved = float(seen.value) - float(seen.error) > tolerance
+    return resolved and float(other.value) + float(other.error) <= tolerance
 
 
 def outcome_of(findings: Sequence[Finding]) -> tuple[str, str]:
